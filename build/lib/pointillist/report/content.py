@@ -1,0 +1,144 @@
+"""What the page says of a run: made from the results, laid out by the template."""
+
+import pandas as pd
+
+from pointillist.data.contract import recorded_steps
+from pointillist.metrics import DEFINITIONS
+from pointillist.report.page import explorer_data
+from pointillist.report.provenance import load_citations, reference
+
+# Sections of a sample in the order of the docs, and what each one shows.
+SECTIONS = {
+    "quality": ("Quality", "Which spots were kept, and what the tissue looks like."),
+    "deconvolution": (
+        "Cell types",
+        "Shares of the reference's cell types in each spot. Non-negative least squares is the baseline: a method is "
+        "worth its cost where it does better.",
+    ),
+    "scores": ("Fit to the truth", "Estimated proportions beside the known ones."),
+    "factorization": ("Factors", "Programmes of genes that vary together, and how much each spot uses them."),
+    "joint_nmf": ("Joint factors", "Programmes that the modalities of the same spots share."),
+    "archetypes": (
+        "Archetypes",
+        "The extreme spots of which all others are mixtures, their anchor spots, and the signatures that they match.",
+    ),
+    "embedding": ("Embedding", "A few numbers per spot, and the domains that they fall into."),
+}
+_LOWER_IS_BETTER = {"rmse", "jsd", "rmse_pooled"}
+
+
+def is_simulated(spots):
+    """Whether a sample came from Pointillist's simulator."""
+    return "simulation" in recorded_steps(spots)
+
+
+def describe_sample(name, spots, figures, row, skipped, titles):
+    """Cards, notes, map and sections of one sample.
+
+    Parameters
+    ----------
+    name : str
+    spots : AnnData
+        With all results, by the contract.
+    figures : list of dict
+        ``stage``, ``title``, ``caption``, ``url``.
+    row : dict of str to str
+        The sample's row of the sheet.
+    skipped : DataFrame
+        Steps that it left out, with the reason.
+    titles : dict of str to str
+
+    Returns
+    -------
+    dict
+        What the template calls ``sample``.
+    """
+    kept = spots.obs[~spots.obs["filtered"]]
+    cards = {
+        "spots kept": len(kept),
+        "taken out": spots.n_obs - len(kept),
+        "median counts": kept["total_counts"].median(),
+        "median genes": kept["n_genes"].median(),
+        "genes": spots.n_vars,
+    }
+    for key, table in spots.obsm.items():
+        if key.endswith("_fit"):
+            cards[f"median R, {titles.get(key.removesuffix('_fit'), key)}"] = table["pearson"].median()
+    notes = [f"Skipped: {step.stage}, {titles.get(step.method, step.method)}: {step.reason}." for step in skipped.itertuples()]
+    if row.get("reference"):
+        notes.append(f"Reference: {row['reference']}.")
+    sections = []
+    for stage, (title, text) in SECTIONS.items():
+        shown = [figure for figure in figures if figure["stage"] == stage]
+        tables = list(_tables(stage, spots))
+        if shown or tables:
+            sections.append({"stage": stage, "title": title, "text": text, "figures": shown, "tables": tables})
+    return {
+        "name": name,
+        "simulated": is_simulated(spots),
+        "cards": cards,
+        "notes": notes,
+        "explorer": explorer_data(spots, titles),
+        "sections": sections,
+    }
+
+
+def score_blocks(scores, titles):
+    """Scores as one block for each sample and stage, methods in rows and metrics in columns, the best marked."""
+    blocks = []
+    for (sample, stage), table in scores.groupby(["sample", "stage"], sort=False):
+        wide = table.pivot(index="method", columns="metric", values="value")
+        metrics = [name for name in DEFINITIONS if name in wide]
+        best = {name: wide[name].min() if name in _LOWER_IS_BETTER else wide[name].max() for name in metrics}
+        counts = table.groupby("method")["n_spots"].first()
+        rows = [
+            {
+                "method": titles.get(method, method),
+                "n_spots": int(counts[method]),
+                "cells": [{"value": wide.loc[method, m], "best": wide.loc[method, m] == best[m]} for m in metrics],
+            }
+            for method in table["method"].unique()
+        ]
+        title = "proportions against the truth" if stage == "deconvolution" else "domains against the labels"
+        blocks.append({"sample": sample, "title": title, "metrics": metrics, "rows": rows})
+    return blocks
+
+
+def references(keys):
+    """Lines of the list of references."""
+    entries = load_citations()
+    return [reference(entries[key]) for key in keys]
+
+
+def _tables(stage, spots):
+    if stage == "factorization":
+        for key in [key for key in spots.varm if key.endswith("_loadings") and key != "joint_nmf_loadings"]:
+            yield _top_features(f"Leading genes: {key.removesuffix('_loadings').upper()}", spots.varm[key])
+    if stage == "joint_nmf" and "joint_nmf_loadings" in spots.varm:
+        yield _top_features("Leading genes of the joint factors", spots.varm["joint_nmf_loadings"])
+        for key in [key for key in spots.uns if key.startswith("joint_nmf_loadings_")]:
+            modality = key.removeprefix("joint_nmf_loadings_")
+            yield _top_features(f"Leading features of the joint factors: {modality}", spots.uns[key])
+    if stage == "archetypes" and "archetypes" in spots.uns:
+        found = spots.uns["archetypes"]
+        if "matching" in found:
+            frame = pd.DataFrame(found["matching"])
+            text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+            yield {"title": "Archetypes and signatures, with both sides' ranks", "frame": frame, "text": text, "open": True}
+        if "refinement" in found and len(found["refinement"]):
+            frame = pd.DataFrame(found["refinement"])
+            text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+            yield {"title": "What refinement changed, round by round", "frame": frame, "text": text, "open": False}
+        markers = pd.DataFrame(found["markers"])
+        if len(markers):
+            leading = markers.groupby("archetype", sort=True)["gene"].apply(lambda genes: ", ".join(genes.head(10)))
+            frame = leading.rename("leading markers").reset_index()
+            yield {"title": "Markers of each archetype", "frame": frame, "text": list(frame), "open": False}
+
+
+def _top_features(title, loadings, n=8):
+    rows = []
+    for factor in loadings:
+        leading = loadings[factor].dropna().sort_values(ascending=False, kind="stable").index[:n]
+        rows.append({"factor": factor, "leading features": ", ".join(map(str, leading))})
+    return {"title": title, "frame": pd.DataFrame(rows), "text": ["factor", "leading features"], "open": False}

@@ -1,0 +1,90 @@
+"""Creates spots.h5ad: a sample with everything that its steps found, by the AnnData contract."""
+
+from pathlib import Path
+
+import pandas as pd
+from job import job
+
+from pointillist.data import contract
+from pointillist.data.files import sha256, write_h5ad
+
+
+def read(*parts):
+    return pd.read_parquet(folder.joinpath(*parts))
+
+
+def add_deconvolution(method):
+    proportions, fit = read("deconvolution", method, "proportions.parquet"), read("deconvolution", method, "fit.parquet")
+    contract.add_spots_table(spots, f"{method}_proportions", proportions)
+    contract.add_spots_table(spots, f"{method}_fit", fit)
+    if "total_abundance" in fit:
+        contract.add_spots_table(spots, f"{method}_abundance", proportions.mul(fit["total_abundance"], axis=0))
+
+
+def add_factorization(method):
+    # The first size of a method has its plain name, so that what reads it need not know the size.
+    name = method.rpartition("_")[0]
+    name = method if f"{name}_usage" in spots.obsm else name
+    contract.add_spots_table(spots, f"{name}_usage", read("factorization", method, "usage.parquet"))
+    contract.add_genes_table(spots, f"{name}_loadings", read("factorization", method, "loadings.parquet").T)
+
+
+def add_joint_nmf(_):
+    contract.add_spots_table(spots, "joint_nmf_usage", read("joint_nmf", "usage.parquet"))
+    for file in sorted((folder / "joint_nmf").glob("loadings_*.parquet")):
+        modality, loadings = file.stem.removeprefix("loadings_"), pd.read_parquet(file).T
+        if modality == "rna":
+            contract.add_genes_table(spots, "joint_nmf_loadings", loadings)
+        else:
+            spots.uns[f"joint_nmf_loadings_{modality}"] = loadings
+
+
+def add_archetypes(step):
+    if step == "archetypes":
+        contract.add_spots_table(spots, "archetype_weights", read("archetypes", "weights.parquet"))
+        spots.uns["archetypes"] = {
+            "components": read("archetypes", "archetypes.parquet"),
+            "curve": pd.read_csv(folder / "archetypes/curve.csv"),
+            "anchors": pd.read_csv(folder / "archetypes/anchors.csv", dtype={"barcode": str}),
+            "communities": pd.read_csv(folder / "archetypes/communities.csv", dtype={"barcode": str}),
+            "markers": pd.read_csv(folder / "archetypes/markers.csv"),
+            "tree": (folder / "archetypes/tree.json").read_text(),
+        }
+    else:
+        contract.add_spots_table(spots, "signature_scores", read("archetypes", "signature_scores.parquet"))
+        for name in ("matching", "refinement", "signature_anchors"):
+            spots.uns["archetypes"][name] = pd.read_csv(folder / f"archetypes/{name}.csv", keep_default_na=False)
+
+
+def add_embedding(model):
+    if model != "pca":
+        contract.add_spots_table(spots, f"X_{model}", read("embedding", model, "latent.parquet"), as_array=True)
+    domains = pd.read_csv(folder / f"embedding/{model}/domains.csv", dtype=str).set_index("barcode")["domain"]
+    spots.obs[f"{model}_domain"] = domains.reindex(spots.obs_names).astype("category")
+    losses = folder / f"embedding/{model}/losses.csv"
+    if losses.exists():
+        spots.uns[f"{model}_losses"] = pd.read_csv(losses)
+
+
+ADD = {
+    "deconvolution": add_deconvolution,
+    "factorization": add_factorization,
+    "joint_nmf": add_joint_nmf,
+    "archetypes": add_archetypes,
+    "embedding": add_embedding,
+}
+
+with job(snakemake) as log:
+    spots = contract.read_spots_h5ad(snakemake.input.spots)
+    folder = Path(snakemake.output[0]).parent
+    checksums = {Path(file).name: sha256(file) for file in snakemake.params.checksums}
+    for step in snakemake.params.steps:
+        if step.stage in ADD:
+            ADD[step.stage](step.method)
+            section = snakemake.params.config[step.stage]
+            contract.record_step(spots, step.method, section, snakemake.params.seed, input_sha256=checksums)
+    agreement = folder / "deconvolution/agreement.parquet"
+    if agreement.exists():
+        contract.add_spots_table(spots, "agreement", pd.read_parquet(agreement))
+    log.info("obsm: %s", ", ".join(spots.obsm))
+    write_h5ad(spots, snakemake.output[0])

@@ -1,0 +1,44 @@
+"""Creates spots.h5ad, a sample in the pipeline's own layout, and checks.csv, what is wrong or odd with it."""
+
+from job import job
+
+from pointillist.data.checks import check_spots
+from pointillist.data.contract import read_gene_names
+from pointillist.data.files import write_h5ad, write_table
+from pointillist.data.gene_sets import check_gene_sets, read_gene_sets
+from pointillist.data.genes import check_shared_genes
+from pointillist.data.readers import read_spots
+from pointillist.errors import raise_errors, report_problems
+
+with job(snakemake) as log:
+    row, sample, files = snakemake.params.row, snakemake.wildcards.sample, snakemake.input
+    spots = read_spots(
+        files.path,
+        row["format"],
+        coordinates=files.get("coordinates"),
+        bin_um=int(row["bin_um"]) if row["bin_um"] else None,
+        image=files.get("image"),
+        sample=sample,
+    )
+    log.info("read %d spots × %d genes from %s", *spots.shape, files.path)
+    problems = check_spots(spots, sample=sample, file=files.path, labels=row["labels"] or None)
+    if "reference" in files.keys() and snakemake.params.min_shared_genes:
+        shared, found = check_shared_genes(
+            spots.var_names,
+            read_gene_names(files.reference),
+            sample=sample,
+            reference=row["reference"],
+            min_shared_genes=snakemake.params.min_shared_genes,
+        )
+        problems += found
+        log.info("%d genes shared with the reference %s", len(shared), row["reference"])
+    if "gene_sets" in files.keys():
+        _, found = check_gene_sets(read_gene_sets(files.gene_sets), spots.var_names, sample, min_genes=3)
+        problems += found
+    for problem in problems:
+        log.warning("%s", problem)
+    raise_errors(problems)
+    for column in snakemake.params.carried:
+        spots.obs[column] = row[column]
+    write_h5ad(spots, snakemake.output.spots)
+    write_table(report_problems(problems), snakemake.output.checks)

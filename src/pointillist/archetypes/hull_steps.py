@@ -1,0 +1,197 @@
+"""Steps that archetypal analysis is made of: where to start, and how weights move on the simplex.
+
+Everything here works on spots scaled to a mean squared norm of 1, and keeps spots along the second axis of `W`
+(archetypes × spots), so that sums over archetypes run over contiguous rows.
+"""
+
+import numpy as np
+from scipy.optimize import nnls
+
+
+def furthest_sum(X, n_points, first, n_sweeps=10):
+    """Rows of `X` that lie far from each other (FurthestSum, Mørup & Hansen 2012).
+
+    Starting from row `first`, adds the row with the largest sum of distances to those chosen; then `n_sweeps` times
+    drops the oldest choice and chooses again, which forgets where it started.
+
+    Raises
+    ------
+    ValueError
+        When `X` has fewer distinct rows than `n_points`.
+    """
+    squared = np.einsum("sp,sp->s", X, X)
+    chosen, total, distances = [], np.zeros(len(X)), {}
+
+    def add(row):
+        distances[row] = np.sqrt(np.maximum(squared + squared[row] - 2 * X @ X[row], 0))
+        chosen.append(row)
+        return total + distances[row]
+
+    def furthest():
+        candidates = total.copy()
+        candidates[chosen] = -1
+        return int(np.argmax(candidates))
+
+    total = add(int(first))
+    for _ in range(n_points - 1):
+        total = add(furthest())
+    for _ in range(n_sweeps if n_points > 1 else 0):
+        total = total - distances.pop(chosen.pop(0))
+        total = add(furthest())
+    if len(np.unique(X[chosen], axis=0)) < n_points:
+        raise ValueError(f"found fewer than {n_points} spots that differ, expected one for each archetype")
+    return np.array(chosen)
+
+
+def gradient_steps(X, chosen, weights, n_iterations, n_inner=10):
+    """PCHA: projected gradient steps on `B` and `W` in turn, from `B` at the rows `chosen` and from `weights`.
+
+    Small steps from weights that spread over all archetypes find better optima than exact steps, which bind each
+    spot to a few archetypes at once.
+
+    Returns
+    -------
+    generators : ndarray, archetypes × spots
+    weights : ndarray, archetypes × spots
+    """
+    n_spots = len(X)
+    B = np.zeros((len(chosen), n_spots))
+    B[np.arange(len(chosen)), chosen] = 1
+    H = X[chosen]
+    weight_step, generator_step = np.ones(n_spots), 1.0
+    W, weight_step = _weight_gradient_steps(weights, H, X, weight_step, 2 * n_inner)
+    for _ in range(n_iterations):
+        B, H, generator_step = _generator_gradient_steps(B, H, W, X, generator_step, n_inner)
+        W, weight_step = _weight_gradient_steps(W, H, X, weight_step, n_inner)
+    return B, W
+
+
+def _weight_gradient_steps(W, H, X, step, n_steps):
+    Q, C = H @ H.T, H @ X.T
+    QW = Q @ W
+    value = np.einsum("ds,ds->s", W, 0.5 * QW - C)
+    for _ in range(n_steps):
+        gradient = QW - C
+        gradient -= np.einsum("ds,ds->s", gradient, W)
+        moved = _normalised(W - step * gradient)
+        Q_moved = Q @ moved
+        new_value = np.einsum("ds,ds->s", moved, 0.5 * Q_moved - C)
+        better = new_value <= value
+        step = np.where(better, np.minimum(1.2 * step, 1e3), 0.5 * step)
+        W, QW, value = np.where(better, moved, W), np.where(better, Q_moved, QW), np.where(better, new_value, value)
+    return W, step
+
+
+def _generator_gradient_steps(B, H, W, X, step, n_steps):
+    M, N = W @ W.T, W @ X
+
+    def loss(H):
+        return 0.5 * np.vdot(M @ H, H) - np.vdot(N, H)
+
+    value = loss(H)
+    for _ in range(n_steps):
+        gradient = ((M @ H - N) / len(X)) @ X.T
+        gradient -= np.einsum("ds,ds->d", gradient, B)[:, None]
+        for _ in range(40):
+            moved = _normalised((B - step * gradient).T).T
+            H_moved = moved @ X
+            new_value = loss(H_moved)
+            if new_value <= value:
+                B, H, value, step = moved, H_moved, new_value, min(1.2 * step, 1e6)
+                break
+            step /= 2
+        else:
+            break
+    return B, H, step
+
+
+def _normalised(weights):
+    weights = np.maximum(weights, 0)
+    return weights / weights.sum(axis=0)
+
+
+def simplex_projection(V, threshold=None, n_steps=None):
+    """Nearest point of the simplex for each column of `V`, and the threshold τ with ``max(V − τ, 0)`` summing to 1.
+
+    Newton's steps on the convex, piecewise linear ``sum(max(v − τ, 0)) = 1``; a `threshold` from a similar `V`
+    saves most of them.
+    """
+    tau = (V.sum(axis=0) - 1) / len(V) if threshold is None else threshold
+    # from the left of the root the steps never overshoot and end after at most one step for each row
+    tau = np.minimum(tau, V.max(axis=0) - 1 / len(V))
+    for _ in range(n_steps or len(V) + 1):
+        above = V > tau
+        change = (np.where(above, V - tau, 0).sum(axis=0) - 1) / above.sum(axis=0)
+        tau = tau + change
+        if np.abs(change).max() < 1e-12:
+            break
+    return _normalised(V - tau), tau
+
+
+def weight_step(W, H, X, n_steps=10):
+    """Weights of every spot over archetypes `H`: accelerated projected gradient, never worse than `W`."""
+    Q, C = H @ H.T, H @ X.T
+    curvature = np.linalg.eigvalsh(Q)[-1] + np.finfo(float).tiny
+    point, current, momentum, tau = W, W, 1.0, None
+    for _ in range(n_steps):
+        new, tau = simplex_projection(point - (Q @ point - C) / curvature, tau)
+        direction = new - current
+        uphill = np.einsum("ds,ds->s", point - new, direction) > 0
+        next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        point = new + np.where(uphill, 0.0, (momentum - 1) / next_momentum) * direction
+        current, momentum = new, next_momentum
+    value, new_value = (np.einsum("ds,ds->s", w, 0.5 * (Q @ w) - C) for w in (W, current))
+    return np.where(new_value < value, current, W)
+
+
+def project_on_hull(X, target, support, weights, n_new=3, tolerance=1e-10):
+    """Move ``weights @ X[support]`` towards the point of the convex hull of `X` that is nearest to `target`.
+
+    Wolfe's (1976) method: optimal weights on the present support, then up to `n_new` times the row of `X` that
+    lowers the distance fastest is added and weights are optimised again. Never moves further from the target.
+
+    Returns
+    -------
+    support : ndarray of int
+    weights : ndarray, > 0, sums to 1
+    """
+    support, weights = _optimal_on_support(X, target, support, weights)
+    for _ in range(n_new):
+        residual = weights @ X[support] - target
+        slope = X @ residual
+        row = int(np.argmin(slope))
+        if weights @ slope[support] - slope[row] <= tolerance or row in support:
+            break
+        support, weights = _optimal_on_support(X, target, np.append(support, row), np.append(weights, 0.0))
+    return support, weights
+
+
+def _optimal_on_support(X, target, support, weights):
+    while len(support) > 1:
+        difference = X[support] - target
+        gram = difference @ difference.T
+        gram[np.diag_indices_from(gram)] += 1e-12 * (np.trace(gram) / len(gram) + 1e-300)
+        optimum = np.linalg.solve(gram, np.ones(len(gram)))
+        optimum /= optimum.sum()
+        negative = optimum <= 0
+        if not negative.any():
+            return support, optimum
+        # up to the first weight that reaches zero, which then leaves the support
+        ratios = np.full(len(weights), np.inf)
+        ratios[negative] = weights[negative] / (weights[negative] - optimum[negative])
+        leaves = int(np.argmin(ratios))
+        weights = weights + ratios[leaves] * (optimum - weights)
+        keep = weights > 1e-15
+        keep[leaves] = False
+        support, weights = support[keep], weights[keep] / weights[keep].sum()
+    return support, np.ones(1)
+
+
+def few_generators(X, generators):
+    """The same point ``generators @ X`` from few rows of `X` (Carathéodory), as support and weights."""
+    rows = np.flatnonzero(generators > 1e-10)
+    points = X[rows]
+    point = generators[rows] @ points / generators[rows].sum()
+    weights = nnls(np.vstack([points.T, np.ones(len(rows))]), np.append(point, 1.0))[0]
+    keep = weights > 1e-12
+    return rows[keep], weights[keep] / weights[keep].sum()

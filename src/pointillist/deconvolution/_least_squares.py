@@ -1,0 +1,174 @@
+"""Least squares under constraints for many right-hand sides that share one Gram matrix.
+
+Non-negative: ``min_f ½ fᵀGf − bᵀf`` with ``f ≥ 0`` by block principal pivoting (Kim & Park 2011): the variables are
+split into a passive set F (free) and the rest (zero); all that break their sign change sides at once, with a
+one-at-a-time rule as the guard against cycles. Spots with the same F share one Cholesky factor.
+
+Simplex: the same with ``Σ f = 1``. With the multiplier λ of the sum, ``f(λ)`` is the non-negative solution for
+``b + λ1``, and ``s(λ) = Σ f(λ)`` never falls and is linear as long as F stays: Newton's step on ``s(λ) = 1`` is exact
+once F is right, and a bracket keeps it from leaving.
+
+References
+----------
+Kim & Park (2011), SIAM Journal on Scientific Computing 33:3261.
+"""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+_TOLERANCE = 1e-12
+_FULL_EXCHANGES = 3
+
+
+def nonnegative_least_squares(gram, cross):
+    """Non-negative least squares of many spots against one signature.
+
+    Parameters
+    ----------
+    gram : ndarray, K × K
+        ``R W Rᵀ``, positive definite.
+    cross : ndarray, S × K
+        ``X W Rᵀ``.
+
+    Returns
+    -------
+    ndarray, S × K
+
+    Raises
+    ------
+    ValueError
+        The Gram matrix is not positive definite: some cell types have linearly dependent signatures.
+    """
+    scaled, scale = _unit_diagonal(gram)
+    return _block_pivoting(scaled, cross / scale)[0] / scale
+
+
+def simplex_least_squares(gram, cross, max_iter=100):
+    """Least squares of many spots with coefficients that are non-negative and sum to 1.
+
+    Parameters and errors as `nonnegative_least_squares`.
+
+    Raises
+    ------
+    RuntimeError
+        The multiplier of some spot is not found in `max_iter` steps.
+    """
+    scaled, scale = _unit_diagonal(gram)
+    n_spots = len(cross)
+    ones = 1 / scale
+    # At the solution λ = (Gf − b)_k for every passive k, and Gf is a mean of entries of G: that brackets λ.
+    slack = 1e-9 * (np.abs(gram).max() + np.abs(cross).max())
+    low = gram.min() - cross.max(axis=1) - slack
+    high = gram.max() - cross.min(axis=1) + slack
+    multiplier = (low + high) / 2
+    solution = np.empty(cross.shape)
+    passive = np.ones(cross.shape, dtype=bool)
+    todo = np.arange(n_spots)
+    for _ in range(max_iter):
+        right = (cross[todo] + multiplier[todo, None]) / scale
+        found, passive[todo] = _block_pivoting(scaled, right, passive[todo])
+        solution[todo] = found / scale
+        excess = solution[todo].sum(axis=1) - 1
+        slope = _sum_slope(scaled, ones, passive[todo])
+        over = excess > 0
+        high[todo[over]] = multiplier[todo[over]]
+        low[todo[~over]] = multiplier[todo[~over]]
+        step = multiplier[todo] - np.divide(excess, slope, out=np.full(len(todo), np.inf), where=slope > 0)
+        outside = ~((step > low[todo]) & (step < high[todo]))
+        step[outside] = (low[todo] + high[todo])[outside] / 2
+        unsettled = np.abs(excess) > 1e-11
+        multiplier[todo] = np.where(unsettled, step, multiplier[todo])
+        todo = todo[unsettled]
+        if not len(todo):
+            return solution / solution.sum(axis=1, keepdims=True)
+    raise RuntimeError(f"simplex regression did not settle in {max_iter} steps for {len(todo)} of {n_spots} spots")
+
+
+def kkt_residual(gram, cross, solution, equality=False):
+    """Largest violation of the optimality conditions of each spot, relative to its largest ``|b|``.
+
+    For `equality` the multiplier of the sum is the one that the passive coefficients share.
+    """
+    gradient = solution @ gram - cross
+    if equality:
+        positive = solution > 0
+        gradient = gradient - (gradient * positive).sum(axis=1, keepdims=True) / positive.sum(axis=1, keepdims=True)
+    stationarity = np.where(solution > 0, np.abs(gradient), np.clip(-gradient, 0, None)).max(axis=1)
+    infeasibility = np.clip(-solution, 0, None).max(axis=1)
+    return np.maximum(stationarity, infeasibility) / np.abs(cross).max(axis=1).clip(min=1e-300)
+
+
+def _unit_diagonal(gram):
+    diagonal = np.diag(gram)
+    if not (diagonal > 0).all():
+        empty = np.flatnonzero(~(diagonal > 0)).tolist()
+        raise ValueError(f"cell types at positions {empty} express none of the genes used: add markers or drop them")
+    scale = np.sqrt(diagonal)
+    return gram / np.outer(scale, scale), scale
+
+
+def _block_pivoting(gram, cross, passive=None):
+    """Solve all rows of `cross`; returns the solutions and their passive sets."""
+    n_spots, n_types = cross.shape
+    passive = cross > 0 if passive is None else passive.copy()
+    best = np.full(n_spots, n_types + 1)
+    exchanges = np.full(n_spots, _FULL_EXCHANGES)
+    solution = np.zeros_like(cross)
+    bound = _TOLERANCE * np.abs(cross).max(axis=1, keepdims=True, initial=0)
+    todo = np.arange(n_spots)
+    while len(todo):
+        solution[todo] = _solve_by_passive_set(gram, cross[todo], passive[todo])
+        dual = solution[todo] @ gram - cross[todo]
+        wrong = np.where(passive[todo], solution[todo] < -bound[todo], dual < -bound[todo])
+        count = wrong.sum(axis=1)
+        improved = count < best[todo]
+        best[todo[improved]] = count[improved]
+        exchanges[todo] = np.where(improved, _FULL_EXCHANGES, exchanges[todo] - 1)
+        single = exchanges[todo] < 0
+        if single.any():
+            last = n_types - 1 - wrong[single, ::-1].argmax(axis=1)
+            only = np.zeros((single.sum(), n_types), dtype=bool)
+            only[np.arange(len(last)), last] = True
+            wrong[single] &= only
+        passive[todo] ^= wrong
+        todo = todo[count > 0]
+    return np.clip(solution, 0, None), passive
+
+
+def _solve_by_passive_set(gram, cross, passive):
+    solution = np.zeros_like(cross)
+    for members, spots in _groups(passive):
+        if len(members):
+            factor = _cholesky(gram, members)
+            solution[np.ix_(spots, members)] = cho_solve(factor, cross[np.ix_(spots, members)].T).T
+    return solution
+
+
+def _sum_slope(gram, ones, passive):
+    """Derivative of Σ f with respect to the multiplier, ``1ᵀ G_FF⁻¹ 1``, for each spot."""
+    slope = np.zeros(len(passive))
+    for members, spots in _groups(passive):
+        if len(members):
+            slope[spots] = ones[members] @ cho_solve(_cholesky(gram, members), ones[members])
+    return slope
+
+
+def _groups(passive):
+    """Yield (members of the passive set, spots that have it)."""
+    packed = np.ascontiguousarray(np.packbits(passive, axis=1))
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group, minlength=len(first)))
+    for index, spots in zip(first, np.split(order, ends[:-1])):
+        yield np.flatnonzero(passive[index]), spots
+
+
+def _cholesky(gram, members):
+    try:
+        return cho_factor(gram[np.ix_(members, members)], check_finite=False)
+    except LinAlgError:
+        raise ValueError(
+            f"the signatures of the cell types at positions {members.tolist()} are linearly dependent on the genes "
+            "used: merge types that cannot be told apart, or use more markers"
+        ) from None

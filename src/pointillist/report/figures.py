@@ -1,0 +1,262 @@
+"""The figures of one sample, in the order of the stages, each with what it shows in one sentence."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pointillist import plotting
+from pointillist.data.contract import recorded_steps
+
+MAPS_LIMIT = 24
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure with its stage, a name for its file, a title and a caption."""
+
+    stage: str
+    name: str
+    title: str
+    caption: str
+    figure: object
+
+
+def sample_figures(spots, steps, titles, labels="", truth=None):
+    """Yield every figure that a sample's results allow.
+
+    Parameters
+    ----------
+    spots : AnnData
+        With all results, by the contract.
+    steps : list of Step
+    titles : dict of str to str
+        Titles of methods by name.
+    labels : str
+        Column of ``obs`` with known regions.
+    truth : DataFrame, optional
+        Known proportions.
+
+    Yields
+    ------
+    Entry
+    """
+    layout = plotting.Layout.of(spots)
+    where = "" if layout.spatial else " The sample has no coordinates: spots are drawn in their first two components."
+    yield from _quality(spots, layout, where, labels)
+    methods = [step.method for step in steps if step.stage == "deconvolution"]
+    if methods:
+        yield from _deconvolution(spots, layout, methods, titles, truth)
+    yield from _factorization(spots, layout)
+    if any(step.stage == "joint_nmf" for step in steps):
+        yield from _joint(spots, layout)
+    if "archetype_weights" in spots.obsm:
+        yield from _archetypes(spots, layout)
+    yield from _embedding(spots, layout, [step.method for step in steps if step.stage == "embedding"], titles, labels)
+
+
+def _quality(spots, layout, where, labels):
+    thresholds = recorded_steps(spots)["preprocessing"]["params"]["thresholds"]
+    n_filtered = int(spots.obs["filtered"].sum())
+    yield Entry(
+        "quality",
+        "quality",
+        "Quality of the spots",
+        f"Colour: counts and genes (log10) and mitochondrial share. Ringed in red: the {n_filtered} spots taken out. "
+        f"Dashed: the thresholds.{where}",
+        plotting.quality_figure(spots, layout, thresholds),
+    )
+    for library in spots.uns.get("spatial", {}).values():
+        for size in ("hires", "lowres"):
+            if size in library.get("images", {}):
+                scale = float(library["scalefactors"][f"tissue_{size}_scalef"])
+                values = spots.obs[labels].astype(object).to_numpy() if labels else None
+                colours = plotting.colours_of(sorted(spots.obs[labels].dropna().astype(str).unique())) if labels else None
+                yield Entry(
+                    "quality",
+                    "tissue",
+                    "Tissue",
+                    "The image with the outlines of the spots" + (f", and their labels ({labels})." if labels else "."),
+                    plotting.tissue_figure(library["images"][size], scale, layout, values, colours, f"labels: {labels}"),
+                )
+                return
+
+
+def _deconvolution(spots, layout, methods, titles, truth):
+    for method in methods:
+        table = spots.obsm[f"{method}_proportions"]
+        largest = table.mean().sort_values(ascending=False).index[:MAPS_LIMIT]
+        yield Entry(
+            "deconvolution",
+            f"proportions_{method}",
+            f"Proportions: {titles[method]}",
+            "Share of each cell type in every spot, on one scale. Grey: no estimate.",
+            plotting.maps_figure(layout, table[[name for name in table if name in largest]]),
+        )
+    colours = plotting.colours_of(spots.obsm[f"{methods[0]}_proportions"].columns)
+    dominant = {}
+    for method in methods:
+        table = spots.obsm[f"{method}_proportions"]
+        estimated = table.dropna(how="all")
+        dominant[titles[method]] = estimated.idxmax(axis=1).reindex(spots.obs_names)
+    yield Entry(
+        "deconvolution",
+        "dominant",
+        "Largest cell type in each spot",
+        "The cell type with the largest share, by each method.",
+        plotting.categories_figure(layout, dominant, dict.fromkeys(dominant, colours)),
+    )
+    fits = {f"R: {titles[method]}": spots.obsm[f"{method}_fit"]["pearson"] for method in methods}
+    yield Entry(
+        "deconvolution",
+        "fit",
+        "How well each spot is explained",
+        "Pearson R between a spot's markers and their reconstruction: a region where it is low may hold cells that the "
+        "reference lacks.",
+        plotting.maps_figure(layout, pd.DataFrame(fits), "viridis", shared_scale=False, vmin=None),
+    )
+    if "agreement" in spots.obsm:
+        yield Entry(
+            "deconvolution",
+            "agreement",
+            "Where the methods disagree",
+            "Mean Jensen–Shannon divergence (bits) between the methods' proportions: 0 where they agree.",
+            plotting.maps_figure(layout, spots.obsm["agreement"][["jsd"]], "viridis", shared_scale=False),
+        )
+    if truth is not None:
+        estimates = {titles[method]: spots.obsm[f"{method}_proportions"] for method in methods}
+        yield Entry(
+            "scores",
+            "truth",
+            "Estimated against known proportions",
+            "Each dot is a spot; r is the Pearson correlation over spots. The truth was seen by no method.",
+            plotting.truth_figure(estimates, truth, colours),
+        )
+
+
+def _factorization(spots, layout):
+    for key in [key for key in spots.obsm if key.endswith("_usage") and key != "joint_nmf_usage"]:
+        name = key.removesuffix("_usage")
+        signed = (np.nan_to_num(spots.obsm[key].to_numpy()) < 0).any()
+        yield Entry(
+            "factorization",
+            f"usage_{name}",
+            f"Factors: {name.upper().replace('_', ' ')}",
+            "Usage of each factor in every spot, each on its own scale.",
+            plotting.maps_figure(
+                layout,
+                spots.obsm[key].iloc[:, :MAPS_LIMIT],
+                plotting.SIGNED if signed else plotting.USAGE,
+                shared_scale=False,
+                n_columns=5,
+                vmin=None if signed else 0.0,
+            ),
+        )
+
+
+def _joint(spots, layout):
+    yield Entry(
+        "joint_nmf",
+        "usage_joint_nmf",
+        "Factors shared by the modalities",
+        "Usage of each joint factor in every spot, each on its own scale.",
+        plotting.maps_figure(layout, spots.obsm["joint_nmf_usage"], plotting.USAGE, shared_scale=False, n_columns=5),
+    )
+    for key in [key for key in spots.uns if key.startswith("joint_nmf_loadings_")]:
+        loadings = spots.uns[key]
+        shares = loadings.div(loadings.sum(axis=1).replace(0, np.nan), axis=0).T
+        yield Entry(
+            "joint_nmf",
+            key,
+            f"Joint factors: {key.removeprefix('joint_nmf_loadings_')}",
+            "Loadings of each feature, as shares over the factors.",
+            plotting.heatmap_figure(shares, label="share of the feature"),
+        )
+
+
+def _archetypes(spots, layout):
+    found, weights = spots.uns["archetypes"], spots.obsm["archetype_weights"]
+    names = list(weights.columns)
+    curve = found["curve"]
+    if len(curve) > 1:
+        yield Entry(
+            "archetypes",
+            "archetype_curve",
+            "Number of archetypes",
+            "Variance explained by so many archetypes, and the number chosen: the last whose gain was worth it.",
+            plotting.curve_figure(
+                curve["n_archetypes"],
+                curve["explained_variance"],
+                len(names),
+                "archetypes",
+                "explained variance",
+            ),
+        )
+    yield Entry(
+        "archetypes",
+        "archetype_weights",
+        "Archetypes",
+        "Weight of each archetype in every spot: 1 is a pure spot.",
+        plotting.maps_figure(layout, weights.iloc[:, :MAPS_LIMIT], plotting.PROPORTION, n_columns=5),
+    )
+    position = pd.Series(range(spots.n_obs), index=spots.obs_names)
+    anchors = {name: position[rows["barcode"]].to_numpy() for name, rows in found["anchors"].groupby("archetype")}
+    n_components = min(2, found["components"].shape[1])
+    yield Entry(
+        "archetypes",
+        "archetype_components",
+        "Archetypes among the spots",
+        "First two principal components; stars: archetypes; rings: their anchor spots.",
+        plotting.components_figure(
+            spots.obsm["X_pca"], found["components"].to_numpy()[:, :n_components], anchors, names
+        ),
+    )
+    tree = json.loads(found["tree"])
+    if len(names) > 2 and "linkage" in tree:
+        yield Entry(
+            "archetypes",
+            "archetype_tree",
+            "How near archetypes lie",
+            "Hierarchical clustering of the archetypes: those that join early are shades of one state.",
+            plotting.tree_figure(tree["linkage"], tree.get("names", names)),
+        )
+    if "signature_scores" in spots.obsm:
+        scores, matching = spots.obsm["signature_scores"], found["matching"]
+        communities = found["communities"]
+        means = scores.join(communities.set_index("barcode")["archetype"], how="inner").groupby("archetype").mean()
+        pairs = [
+            (row["archetype"], row["signature"])
+            for _, row in matching.iterrows()
+            if row["archetype"] in means.index and row["signature"] in means.columns
+        ]
+        yield Entry(
+            "archetypes",
+            "archetype_matching",
+            "Archetypes and signatures",
+            "Mean score of each signature in each archetype's community; framed: the stable pairs.",
+            plotting.heatmap_figure(means, plotting.SIGNED, "mean score", pairs),
+        )
+
+
+def _embedding(spots, layout, models, titles, labels):
+    domains = {titles[model]: spots.obs[f"{model}_domain"].astype(object).to_numpy() for model in models}
+    if labels:
+        domains = {f"labels: {labels}": spots.obs[labels].astype(object).to_numpy(), **domains}
+    if domains:
+        yield Entry(
+            "embedding",
+            "domains",
+            "Domains",
+            "Clusters of the spots in each embedding; the number is chosen by BIC and their names mean nothing.",
+            plotting.categories_figure(layout, domains),
+        )
+    for model in models:
+        if f"{model}_losses" in spots.uns:
+            yield Entry(
+                "embedding",
+                f"losses_{model}",
+                f"Training: {titles[model]}",
+                "Loss per spot by epoch; the state with the best validation loss is the one kept.",
+                plotting.losses_figure(spots.uns[f"{model}_losses"]),
+            )

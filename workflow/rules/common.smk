@@ -1,0 +1,231 @@
+# Settings and sample sheet, checked; then what the run is to make of them.
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Beside a checkout the library is taken from it; a workflow used from afar needs it installed.
+LIBRARY = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1] / "src"
+if LIBRARY.is_dir():
+    sys.path.insert(0, str(LIBRARY))
+    search_path = os.environ.get("PYTHONPATH", "")
+    if str(LIBRARY) not in search_path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY), search_path]))
+
+from pointillist.archetypes import RECORD as ARCHETYPES
+from pointillist.data.inputs import find_inputs
+from pointillist.deconvolution import METHODS as DECONVOLUTION
+from pointillist.embedding import METHODS as EMBEDDING
+from pointillist.errors import InputError
+from pointillist.factorization import JOINT, METHODS as FACTORIZATION
+from pointillist.planning import plan_steps
+from pointillist.schema import add_methods, check_settings, load_yaml, options_schema
+
+SIMULATION = "results/simulation"
+SIMULATED = {
+    name: f"{SIMULATION}/{file}"
+    for name, file in (
+        ("spots", "spots.h5ad"),
+        ("reference", "reference.h5ad"),
+        ("truth", "truth.csv"),
+        ("gene_sets", "gene_sets.tsv"),
+    )
+}
+STAGES = {"deconvolution": DECONVOLUTION, "factorization": FACTORIZATION, "embedding": EMBEDDING}
+
+
+def load_schema(name):
+    return load_yaml(workflow.source_path(f"../schemas/{name}.schema.yaml"))
+
+
+def config_schema():
+    schema = load_schema("config")
+    add_methods(schema, "deconvolution", DECONVOLUTION)
+    add_methods(schema, "factorization", FACTORIZATION)
+    add_methods(schema, "embedding", EMBEDDING, choice="models")
+    schema["properties"]["joint_nmf"]["properties"].update(JOINT.options)
+    schema["properties"]["archetypes"] = options_schema(ARCHETYPES)
+    del schema["properties"]["archetypes"]["default"]
+    return schema
+
+
+def check_inputs():
+    """Settings with defaults, samples, references and gene sets; or every problem at once."""
+    files = list(map(str, workflow.configfiles)) or ["config.yaml"]
+    problems = []
+    try:
+        for file in files:
+            if os.path.exists(file):
+                load_yaml(file)
+        settings, found = check_settings(dict(config), config_schema(), os.path.relpath(files[-1]))
+        problems += found
+        inputs, found = find_inputs(
+            settings,
+            sheet_schema=load_schema("samples"),
+            folder=os.path.dirname(os.path.abspath(files[-1])),
+            config_file=os.path.relpath(files[-1]),
+            simulated=SIMULATED if "simulation" in settings else {},
+        )
+        problems += found
+    except InputError as error:
+        problems += error.problems
+    errors = [str(problem) for problem in problems if problem.level == "error"]
+    if errors:
+        raise WorkflowError("the settings or the sample sheet cannot be used\n" + "\n".join(errors))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return settings, inputs
+
+
+SETTINGS, INPUTS = check_inputs()
+config.clear()
+config.update(SETTINGS)
+PLAN = plan_steps(INPUTS.samples, config, STAGES)
+SAMPLES = [sample.name for sample in INPUTS.samples]
+ROWS = {sample.name: sample.row for sample in INPUTS.samples}
+REFERENCES = sorted({row["reference"] for row in ROWS.values() if row["reference"]})
+SCORED = [name for name, row in ROWS.items() if row["truth"] or row["labels"]]
+DECONVOLVED = [(sample, method) for sample in SAMPLES for method in PLAN.of(sample, "deconvolution")]
+STEP_SECTIONS = ("preprocessing", "deconvolution", "factorization", "joint_nmf", "archetypes", "embedding")
+TABLES = ("quality", "steps", "checks", "scores", "scores_by_type", "matching")
+
+
+# --- what the targets ask for ---------------------------------------------------------------------------------
+
+
+def of_samples(stage, files, samples=None):
+    """Files of each of a stage's methods in each sample that runs it."""
+    return [
+        f"results/samples/{sample}/{stage}/{method}/{file}"
+        for sample in samples or SAMPLES
+        for method in PLAN.of(sample, stage)
+        for file in files
+    ]
+
+
+def wanted_checks():
+    return [
+        *(f"results/samples/{sample}/ingest/checks.csv" for sample in SAMPLES),
+        *(f"results/references/{name}/checks.csv" for name in REFERENCES),
+    ]
+
+
+def wanted_preprocessing():
+    return [f"results/samples/{sample}/preprocessing/spots.h5ad" for sample in SAMPLES]
+
+
+def wanted_deconvolution(samples=None):
+    compared = [sample for sample in samples or SAMPLES if len(PLAN.of(sample, "deconvolution")) > 1]
+    return [
+        *of_samples("deconvolution", ["proportions.parquet", "fit.parquet"], samples),
+        *(f"results/samples/{sample}/deconvolution/agreement.parquet" for sample in compared),
+    ]
+
+
+def wanted_factorization(samples=None):
+    joint = [sample for sample in samples or SAMPLES if PLAN.of(sample, "joint_nmf")]
+    return [
+        *of_samples("factorization", ["usage.parquet", "loadings.parquet"], samples),
+        *(f"results/samples/{sample}/joint_nmf/usage.parquet" for sample in joint),
+    ]
+
+
+def wanted_archetypes(samples=None):
+    files = {"archetypes": "weights.parquet", "matching": "matching.csv"}
+    return [
+        f"results/samples/{sample}/archetypes/{files[step]}"
+        for sample in samples or SAMPLES
+        for step in PLAN.of(sample, "archetypes")
+    ]
+
+
+def wanted_embedding(samples=None):
+    return of_samples("embedding", ["latent.parquet", "domains.csv"], samples)
+
+
+def wanted_report():
+    return ["results/report.html", "results/provenance.json", "results/citations.bib", "results/methods.md"]
+
+
+def results_of(sample):
+    """Everything that a sample's steps write."""
+    return [
+        *wanted_deconvolution([sample]),
+        *wanted_factorization([sample]),
+        *wanted_archetypes([sample]),
+        *wanted_embedding([sample]),
+    ]
+
+
+# --- inputs, parameters and resources of rules ------------------------------------------------------------------
+
+
+def sample_files(wildcards):
+    """The files of a sample's row that are there, by the sheet's column."""
+    row = ROWS[wildcards.sample]
+    return {column: row[column] for column in ("path", "coordinates", "image") if row[column]}
+
+
+def paired_files(wildcards):
+    """The reference and the gene sets that a sample's genes are compared with."""
+    row = ROWS[wildcards.sample]
+    files = {}
+    if row["reference"]:
+        files["reference"] = f"results/references/{row['reference']}/cells.h5ad"
+    if row["gene_sets"]:
+        files["gene_sets"] = INPUTS.gene_sets[row["gene_sets"]]
+    return files
+
+
+def truth_file(wildcards):
+    truth = ROWS[wildcards.sample]["truth"]
+    return {"truth": truth} if truth else {}
+
+
+def raw_inputs():
+    """Every file that the run reads from outside."""
+    files = [path for row in ROWS.values() for path in (row["path"], row["coordinates"], row["image"], row["truth"])]
+    files += [INPUTS.references[name]["path"] for name in REFERENCES]
+    files += [INPUTS.gene_sets[row["gene_sets"]] for row in ROWS.values() if row["gene_sets"]]
+    return sorted(set(filter(None, files)))
+
+
+def signature_sources(wildcards):
+    """Gene sets where the sample has them, else the markers of its reference."""
+    row = ROWS[wildcards.sample]
+    if row["gene_sets"]:
+        return {"gene_sets": INPUTS.gene_sets[row["gene_sets"]]}
+    return {"reference_markers": f"results/samples/{wildcards.sample}/deconvolution/markers.csv"}
+
+
+def of_reference(file):
+    """Input function: a file of the sample's reference."""
+    return lambda wildcards: f"results/references/{ROWS[wildcards.sample]['reference']}/{file}"
+
+
+def options(section, wildcard="method"):
+    """Parameter function: the options of the method that a wildcard names."""
+    return lambda wildcards: config[section].get(method_name(wildcards[wildcard]), {})
+
+
+def method_name(method):
+    """``nmf_10`` is the method ``nmf`` with 10 factors."""
+    name, _, size = method.rpartition("_")
+    return name if size.isdigit() else method
+
+
+def method_size(method):
+    size = method.rpartition("_")[2]
+    return int(size) if size.isdigit() else None
+
+
+def memory(base, factor):
+    """Resource function: `base` MB and `factor` times the input's size, doubled with each attempt."""
+    return lambda wildcards, input, attempt: int((base + factor * input.size_mb) * 2 ** (attempt - 1))
+
+
+def minutes(base):
+    """Resource function: `base` minutes, doubled with each attempt."""
+    return lambda wildcards, attempt: base * 2 ** (attempt - 1)
