@@ -305,7 +305,7 @@ def test_missing_cell_types(cells):
     assert problem.column == "celltype" and problem.fix == "did you mean cell_type?" and "'cortex'" in problem.found
 
 
-@pytest.mark.parametrize("empty", [np.nan, "", "  "])
+@pytest.mark.parametrize("empty", [np.nan, "", "  ", "nan", "NA"])
 def test_cells_without_label(cells, empty):
     cells.obs["cell_type"] = [empty, empty, *cells.obs["cell_type"][2:].astype(str)]
     problem = find(check_cells(cells), "unlabelled-cells")

@@ -4,6 +4,8 @@ rule gather_results:
         spots="results/samples/{sample}/preprocessing/spots.h5ad",
     output:
         "results/samples/{sample}/spots.h5ad",
+    wildcard_constraints:
+        sample="[^/]+",
     log:
         "logs/gather_results/{sample}.log",
     benchmark:

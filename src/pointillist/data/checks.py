@@ -12,6 +12,8 @@ from .formats import nearest
 from .gene_sets import check_gene_sets
 from .genes import check_gene_names, check_shared_genes
 
+_NO_LABEL = ("", "nan", "NaN", "NA", "<NA>", "None")  # a missing label that was written as text
+
 __all__ = ["check_gene_sets", "check_reference", "check_shared_genes", "check_spots"]
 
 
@@ -96,7 +98,7 @@ def check_reference(adata, *, reference, file="", cell_type, min_cells=10, few_c
         fix = nearest(cell_type, adata.obs.columns)
         return [*problems, problem("no-cell-types", found, "a column of cell types", fix)]
     labels = adata.obs[cell_type]
-    unlabelled = labels.isna() | (labels.astype(str).str.strip() == "")
+    unlabelled = labels.isna() | labels.astype(str).str.strip().isin(_NO_LABEL)
     if unlabelled.any():
         first = ", ".join(map(str, adata.obs_names[unlabelled][:EXAMPLES]))
         problems.append(

@@ -120,6 +120,9 @@ def add_spots_table(spots, key, table, as_array=False):
     if len(unknown):
         raise ValueError(f"{key} has {len(unknown)} spots that the sample lacks, such as {unknown[0]!r}")
     table = table.reindex(spots.obs_names)
+    for name in table.columns[table.dtypes == object]:
+        # Text beside missing values can be written only as categories.
+        table[name] = table[name].astype("category")
     spots.obsm[check_key(key)] = table.to_numpy(dtype=float) if as_array else table
 
 
