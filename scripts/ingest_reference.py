@@ -10,7 +10,14 @@ from pointillist.errors import raise_errors, report_problems
 with job(snakemake) as log:
     options, path = snakemake.params.reference, snakemake.input[0]
     column = options["cell_type"]
-    cells = read_reference(path, column, options["layer"] or None, snakemake.wildcards.reference)
+    cells = read_reference(
+        path,
+        column,
+        options["layer"] or None,
+        snakemake.wildcards.reference,
+        genome_prefix=options["genome_prefix"],
+        duplicate_genes=options["duplicate_genes"],
+    )
     log.info("read %d cells × %d genes from %s", *cells.shape, path)
     problems = check_reference(
         cells,
@@ -19,6 +26,7 @@ with job(snakemake) as log:
         cell_type=column,
         min_cells=options["min_cells"],
         few_cells=options["few_cells"],
+        allow_noninteger=options["allow_noninteger"],
     )
     for problem in problems:
         log.warning("%s", problem)

@@ -11,7 +11,8 @@ from pointillist.data.readers import read_spots
 from pointillist.errors import raise_errors, report_problems
 
 with job(snakemake) as log:
-    row, sample, files = snakemake.params.row, snakemake.wildcards.sample, snakemake.input
+    row, options = snakemake.params.row, snakemake.params.options
+    sample, files = snakemake.wildcards.sample, snakemake.input
     spots = read_spots(
         files.path,
         row["format"],
@@ -19,9 +20,19 @@ with job(snakemake) as log:
         bin_um=int(row["bin_um"]) if row["bin_um"] else None,
         image=files.get("image"),
         sample=sample,
+        image_scale=float(row["image_scale"]) if row["image_scale"] else None,
+        genome_prefix=options["genome_prefix"],
+        duplicate_genes=options["duplicate_genes"],
     )
     log.info("read %d spots × %d genes from %s", *spots.shape, files.path)
-    problems = check_spots(spots, sample=sample, file=files.path, labels=row["labels"] or None)
+    problems = check_spots(
+        spots,
+        sample=sample,
+        file=files.path,
+        min_spots=options["min_spots"],
+        labels=row["labels"] or None,
+        allow_noninteger=options["allow_noninteger"],
+    )
     if "reference" in files.keys() and snakemake.params.min_shared_genes:
         shared, found = check_shared_genes(
             spots.var_names,

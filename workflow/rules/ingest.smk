@@ -32,6 +32,7 @@ rule ingest_sample:
     params:
         row=lambda wildcards: ROWS[wildcards.sample],
         carried=INPUTS.carried,
+        options=config["ingest"],
         min_shared_genes=config.get("deconvolution", {}).get("min_shared_genes"),
     threads: config["numeric_threads"]
     resources:

@@ -73,12 +73,17 @@ def _weight_gradient_steps(W, H, X, step, n_steps):
     for _ in range(n_steps):
         gradient = QW - C
         gradient -= np.einsum("ds,ds->s", gradient, W)
-        moved = _normalised(W - step * gradient)
+        gradient *= -step
+        gradient += W
+        moved = _normalised(gradient)
         Q_moved = Q @ moved
         new_value = np.einsum("ds,ds->s", moved, 0.5 * Q_moved - C)
-        better = new_value <= value
-        step = np.where(better, np.minimum(1.2 * step, 1e3), 0.5 * step)
-        W, QW, value = np.where(better, moved, W), np.where(better, Q_moved, QW), np.where(better, new_value, value)
+        # every spot is a problem of its own, and so has its own step length
+        worse = np.flatnonzero(~(new_value <= value))
+        moved[:, worse], Q_moved[:, worse], new_value[worse] = W[:, worse], QW[:, worse], value[worse]
+        step = np.minimum(1.2 * step, 1e3)
+        step[worse] /= 2.4
+        W, QW, value = moved, Q_moved, new_value
     return W, step
 
 
@@ -106,42 +111,54 @@ def _generator_gradient_steps(B, H, W, X, step, n_steps):
 
 
 def _normalised(weights):
-    weights = np.maximum(weights, 0)
-    return weights / weights.sum(axis=0)
+    np.maximum(weights, 0, out=weights)
+    weights /= weights.sum(axis=0)
+    return weights
 
 
 def simplex_projection(V, threshold=None, n_steps=None):
-    """Nearest point of the simplex for each column of `V`, and the threshold τ with ``max(V − τ, 0)`` summing to 1.
+    """Nearest point of the simplex for each column of `V`, and the threshold τ with ``sum(max(V − τ, 0)) = 1``.
 
-    Newton's steps on the convex, piecewise linear ``sum(max(v − τ, 0)) = 1``; a `threshold` from a similar `V`
-    saves most of them.
+    Newton's steps on that convex, piecewise linear equation: exact after at most as many steps as rows. A
+    `threshold` from a similar `V` makes a few `n_steps` enough; what is left is then taken up by the scale.
     """
-    tau = (V.sum(axis=0) - 1) / len(V) if threshold is None else threshold
-    # from the left of the root the steps never overshoot and end after at most one step for each row
-    tau = np.minimum(tau, V.max(axis=0) - 1 / len(V))
+    # left of the root, which Newton's steps then approach without passing it
+    threshold = (V.sum(axis=0) - 1) / len(V) if threshold is None else np.minimum(threshold, V.max(axis=0) - 1 / len(V))
+    above = np.empty(V.shape, dtype=bool)
+    excess = np.empty_like(V)
     for _ in range(n_steps or len(V) + 1):
-        above = V > tau
-        change = (np.where(above, V - tau, 0).sum(axis=0) - 1) / above.sum(axis=0)
-        tau = tau + change
-        if np.abs(change).max() < 1e-12:
+        np.subtract(V, threshold, out=excess)
+        np.maximum(excess, 0, out=excess)
+        np.greater(excess, 0, out=above)
+        change = (excess.sum(axis=0) - 1) / np.add.reduce(above.view(np.int8), axis=0, dtype=np.int32)
+        threshold = threshold + change
+        if not n_steps and np.abs(change).max() < 1e-13:
             break
-    return _normalised(V - tau), tau
+    np.subtract(V, threshold, out=excess)
+    return _normalised(excess), threshold
 
 
 def weight_step(W, H, X, n_steps=10):
-    """Weights of every spot over archetypes `H`: accelerated projected gradient, never worse than `W`."""
+    """Weights of every spot over archetypes `H`: accelerated projected gradient, for no spot worse than `W`."""
     Q, C = H @ H.T, H @ X.T
     curvature = np.linalg.eigvalsh(Q)[-1] + np.finfo(float).tiny
-    point, current, momentum, tau = W, W, 1.0, None
+    point, current, momentum, threshold = W, W, 1.0, None
     for _ in range(n_steps):
-        new, tau = simplex_projection(point - (Q @ point - C) / curvature, tau)
+        gradient = Q @ point
+        gradient -= C
+        gradient /= -curvature
+        gradient += point
+        new, threshold = simplex_projection(gradient, threshold, n_steps=None if threshold is None else 2)
         direction = new - current
         uphill = np.einsum("ds,ds->s", point - new, direction) > 0
         next_momentum = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        point = new + np.where(uphill, 0.0, (momentum - 1) / next_momentum) * direction
+        point = direction * np.where(uphill, 0.0, (momentum - 1) / next_momentum)
+        point += new
         current, momentum = new, next_momentum
     value, new_value = (np.einsum("ds,ds->s", w, 0.5 * (Q @ w) - C) for w in (W, current))
-    return np.where(new_value < value, current, W)
+    worse = np.flatnonzero(~(new_value <= value))
+    current[:, worse] = W[:, worse]
+    return current
 
 
 def project_on_hull(X, target, support, weights, n_new=3, tolerance=1e-10):

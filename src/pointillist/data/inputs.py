@@ -177,7 +177,7 @@ def _find_references(settings, folder, config_file, planned):
         except InputError as error:
             problems += error.problems
             continue
-        for key, known in (("cell_type", contents.obs_columns), ("layer", contents.layers)):
+        for key, known in (("cell_type", contents.obs_columns), ("layer", (*contents.layers, "X", "raw"))):
             value = reference.get(key)
             if value and value not in known:
                 near = nearest(value, known)
