@@ -1,7 +1,7 @@
 """Writes requirements.lock from the running environment, and envs/*.yaml from requirements.lock and environments.toml.
 
-    python envs/pin.py lock     exact versions of what is installed, to standard output
-    python envs/pin.py envs     conda environments with the lock's versions
+python envs/pin.py lock     exact versions of what is installed, to standard output
+python envs/pin.py envs     conda environments with the lock's versions
 """
 
 import sys

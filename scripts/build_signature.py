@@ -1,7 +1,6 @@
 """Creates signature.parquet, cell types × all genes, with markers.csv and condition.csv over the reference's own genes."""
 
 from job import job
-
 from pointillist import signature
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_table

@@ -1,8 +1,8 @@
 """Creates the sample's signature over the genes it shares with the reference, and the markers chosen among them."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.signature import Signature, choose_markers

@@ -1,8 +1,8 @@
 """Creates agreement.parquet, the methods' consensus and disagreement in every spot, and agreement_by_type.csv."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.files import write_table
 from pointillist.deconvolution import compare_methods
 

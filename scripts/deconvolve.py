@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import by_spot, kept_spots, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.deconvolution import METHODS
@@ -27,6 +27,8 @@ with job(snakemake) as log:
     fit = by_spot(np.column_stack(list(result.fit.values())), spots, result.fit)
     if result.abundance is not None:
         fit["total_abundance"] = by_spot(result.abundance.sum(axis=1, keepdims=True), spots, ["total"])["total"]
-    log.info("median R %.3f, %d spots without an estimate", fit["pearson"].median(), np.isnan(result.proportions[:, 0]).sum())
+    log.info(
+        "median R %.3f, %d spots without an estimate", fit["pearson"].median(), np.isnan(result.proportions[:, 0]).sum()
+    )
     write_table(by_spot(result.proportions, spots, signature.index), snakemake.output.proportions)
     write_table(fit, snakemake.output.fit)

@@ -1,7 +1,6 @@
 """Creates latent.parquet and losses.csv: the embedding of every spot by one model."""
 
 from job import job
-
 from pointillist.data.contract import by_spot, component_names, kept_spots, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.embedding import METHODS
@@ -16,5 +15,7 @@ with job(snakemake) as log:
     model = METHODS[snakemake.wildcards.model]
     log.info("%s: %d spots × %d genes", model.title, *counts.shape)
     result = model.run(counts, options=snakemake.params.options, seed=snakemake.params.seed)
-    write_table(by_spot(result.latent, spots, component_names("latent", result.latent.shape[1])), snakemake.output.latent)
+    write_table(
+        by_spot(result.latent, spots, component_names("latent", result.latent.shape[1])), snakemake.output.latent
+    )
     write_table(result.losses, snakemake.output.losses)

@@ -1,7 +1,6 @@
 """Creates latent.parquet of a baseline: principal components, or their mean over each spot and its neighbours."""
 
 from job import job
-
 from pointillist.data.contract import by_spot, component_names, kept_spots, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.embedding import neighbour_mean

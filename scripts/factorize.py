@@ -1,8 +1,8 @@
 """Creates usage.parquet, loadings.parquet and loss.csv: factors of the log-normalised variable genes."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import by_spot, component_names, kept_spots, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.factorization import METHODS

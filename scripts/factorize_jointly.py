@@ -1,8 +1,8 @@
 """Creates usage.parquet, shared by the modalities, and loadings_{modality}.parquet and loss.csv."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import by_spot, component_names, kept_spots, modality_counts, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.factorization import JOINT, centred_log_ratio
@@ -33,6 +33,4 @@ with job(snakemake) as log:
         index = pd.Index(factors, name="factor")
         write_table(pd.DataFrame(result.loadings[modality], index=index, columns=tables[modality][1]), file)
         log.info("%s: %.3f explained", modality, result.explained[modality])
-    write_table(
-        pd.DataFrame({"iteration": range(1, len(result.loss) + 1), "loss": result.loss}), snakemake.output.loss
-    )
+    write_table(pd.DataFrame({"iteration": range(1, len(result.loss) + 1), "loss": result.loss}), snakemake.output.loss)

@@ -1,8 +1,8 @@
 """Creates domains.csv: the cluster of every spot in an embedding."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.files import write_table
 from pointillist.embedding import spatial_domains
 

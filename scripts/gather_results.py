@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data import contract
 from pointillist.data.files import sha256, write_h5ad
 
@@ -14,7 +14,10 @@ def read(*parts):
 
 
 def add_deconvolution(method):
-    proportions, fit = read("deconvolution", method, "proportions.parquet"), read("deconvolution", method, "fit.parquet")
+    proportions, fit = (
+        read("deconvolution", method, "proportions.parquet"),
+        read("deconvolution", method, "fit.parquet"),
+    )
     contract.add_spots_table(spots, f"{method}_proportions", proportions)
     contract.add_spots_table(spots, f"{method}_fit", fit)
     if "total_abundance" in fit:

@@ -1,7 +1,6 @@
 """Creates cells.h5ad, a reference with `obs["cell_type"]`, and checks.csv, what is wrong or odd with it."""
 
 from job import job
-
 from pointillist.data.checks import check_reference
 from pointillist.data.files import write_h5ad, write_table
 from pointillist.data.readers import read_reference

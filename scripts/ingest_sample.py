@@ -1,7 +1,6 @@
 """Creates spots.h5ad, a sample in the pipeline's own layout, and checks.csv, what is wrong or odd with it."""
 
 from job import job
-
 from pointillist.data.checks import check_spots
 from pointillist.data.contract import read_gene_names
 from pointillist.data.files import write_h5ad, write_table

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from job import job
-
 from pointillist.catalogue import TITLES
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_json

@@ -1,8 +1,8 @@
 """Creates spots.h5ad, with quality, normalised expression, components and neighbour graph, and qc.csv."""
 
 import numpy as np
-from job import job
 
+from job import job
 from pointillist import preprocessing
 from pointillist.data.contract import read_spots_h5ad, record_step
 from pointillist.data.files import write_h5ad, write_table

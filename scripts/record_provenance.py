@@ -1,7 +1,6 @@
 """Creates provenance.json, citations.bib and methods.md: what makes the run repeatable, and what it owes to others."""
 
 from job import job
-
 from pointillist.data.files import sha256, write_json, write_text
 from pointillist.report import provenance
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from job import job
 
+from job import job
 from pointillist.catalogue import TITLES
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_text

@@ -1,8 +1,8 @@
 """Creates scores.csv: how far each method lies from a sample's known proportions and regions; scores_by_type.csv."""
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.data.truth import read_truth

@@ -1,7 +1,6 @@
 """Creates the simulated tissue, its reference and gene sets; the truth goes into a file of its own."""
 
 from job import job
-
 from pointillist.data.files import write_h5ad, write_table
 from pointillist.data.simulation import simulate_tissue
 

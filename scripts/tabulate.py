@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-from job import job
 
+from job import job
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_table
 
@@ -38,14 +38,18 @@ with job(snakemake) as log:
     left = [(sample, step.stage, step.method, "skipped", reason) for sample, step, reason in params.skipped]
     tables["steps"] = pd.DataFrame(ran + left, columns=["sample", "stage", "method", "status", "reason"])
 
-    checks = {Path(file).parts[-3] if "ingest" in file else Path(file).parts[-2]: file for file in snakemake.input.checks}
+    checks = {
+        Path(file).parts[-3] if "ingest" in file else Path(file).parts[-2]: file for file in snakemake.input.checks
+    }
     found = [pd.read_csv(file, keep_default_na=False).assign(input=name) for name, file in checks.items()]
     tables["checks"] = pd.concat(found, ignore_index=True)[["input", *found[0].columns.drop("input")]]
 
     score_names = ["sample", "stage", "method", "metric", "value", "n_spots"]
     tables["scores"] = stacked(snakemake.input.scores, score_names)
     tables["scores_by_type"] = stacked(snakemake.input.by_type, ["sample", "method", "cell_type", "pearson", "rmse"])
-    matching = [pd.read_csv(f, keep_default_na=False).assign(sample=Path(f).parts[-3]) for f in snakemake.input.matching]
+    matching = [
+        pd.read_csv(f, keep_default_na=False).assign(sample=Path(f).parts[-3]) for f in snakemake.input.matching
+    ]
     tables["matching"] = pd.concat(matching, ignore_index=True) if matching else pd.DataFrame(columns=["sample"])
     for name, table in tables.items():
         write_table(table, snakemake.output[name])

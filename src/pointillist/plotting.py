@@ -246,7 +246,9 @@ def components_figure(scores, archetypes, anchors, names):
         for name, point in zip(names, archetypes):
             chosen = scores[anchors[name]]
             axis.scatter(*chosen[:, :2].T, s=12, facecolors="none", edgecolors=colours[name], linewidths=0.8)
-            axis.scatter(*point[:2], s=60, marker="*", color=colours[name], edgecolors="white", linewidths=0.5, zorder=3)
+            axis.scatter(
+                *point[:2], s=60, marker="*", color=colours[name], edgecolors="white", linewidths=0.5, zorder=3
+            )
             axis.annotate(name.replace("archetype_", ""), point[:2], xytext=(4, 3), textcoords="offset points")
         axis.set(xlabel="component 1", ylabel="component 2")
     return figure

@@ -24,5 +24,5 @@ def test_one_loud_antibody_does_not_silence_the_others():
 
 
 def test_negative_counts_are_refused():
-    with pytest.raises(ValueError, match="the protein counts has negative values"):
+    with pytest.raises(ValueError, match="the protein counts with negative values"):
         centred_log_ratio(np.array([[-1.0, 2.0]]))

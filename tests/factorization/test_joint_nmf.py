@@ -87,7 +87,8 @@ def test_real_cells(shared_data):
 
     cells = anndata.read_h5ad(shared_data("citeseq/citeseq.h5ad"))
     rna = cells[:, np.asarray((cells.X > 0).mean(axis=0)).ravel() > 0.1].X.astype(float)
-    rna = sparse.csr_matrix(rna.multiply(np.median(rna.sum(axis=1)) / rna.sum(axis=1))).log1p()
+    totals = np.asarray(rna.sum(axis=1)).ravel()
+    rna = (sparse.diags_array(np.median(totals) / totals) @ rna).log1p()
     protein = centred_log_ratio(cells.obsm["protein"].to_numpy())
     fit = joint_nmf({"rna": rna, "protein": protein}, 6)
     assert fit.converged

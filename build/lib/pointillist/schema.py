@@ -137,8 +137,7 @@ def _explain(error, file):
             )
         case "anyOf" | "oneOf":
             kinds = " or ".join(
-                str(option.get("type") or option.get("const") or option.get("enum"))
-                for option in error.validator_value
+                str(option.get("type") or option.get("const") or option.get("enum")) for option in error.validator_value
             )
             yield Problem("wrong-value", repr(error.instance), kinds, "see config.yaml", file=file, column=where)
         case _:

@@ -75,7 +75,7 @@ def check_shapes(X, R):
     values = X.data if sparse.issparse(X) else np.asarray(X)
     if not (np.isfinite(values).all() and np.isfinite(R).all()):
         raise ValueError("the sample or the signature holds NaN or infinite values")
-    if values.size and values.min() < 0 or R.min() < 0:
+    if (values.size and values.min() < 0) or R.min() < 0:
         raise ValueError("the sample or the signature holds negative values: both are on the linear scale")
 
 

@@ -4,18 +4,15 @@
 add; `joint_nmf` finds programmes that several modalities of the same spots share.
 """
 
-from pointillist.factorization import joint_nmf as _joint_nmf
-from pointillist.factorization import nmf as _nmf
-from pointillist.factorization import svd as _svd
 from pointillist.factorization.centred_log_ratio import centred_log_ratio
 from pointillist.factorization.factorization import Factorization
+from pointillist.factorization.joint_nmf import JOINT_NMF as JOINT
 from pointillist.factorization.joint_nmf import joint_nmf
 from pointillist.factorization.metagenes import gene_scores, top_genes
-from pointillist.factorization.nmf import nmf
-from pointillist.factorization.svd import truncated_svd
+from pointillist.factorization.nmf import NMF, nmf
+from pointillist.factorization.svd import SVD, truncated_svd
 
-METHODS = {record.name: record for record in (_svd.RECORD, _nmf.RECORD)}
-JOINT = _joint_nmf.RECORD
+METHODS = {record.name: record for record in (SVD, NMF)}
 
 __all__ = [
     "JOINT",

@@ -30,8 +30,7 @@ class Factorization:
     converged : bool
         Whether the stopping rule was met before the iterations ran out.
     residual : float
-        What the stopping rule looked at, at the end: distance from the conditions of an optimum, relative to the
-        start.
+        What the stopping rule looked at, at the end: relative distance from the conditions of an optimum.
     start : int
         Which of several starts is returned.
     """
@@ -80,9 +79,9 @@ def check_matrix(X, n_factors=None, nonnegative=False, name="X"):
     matrix = sparse.csr_array(X, dtype=np.float64, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
-    _refuse(matrix, ~np.isfinite(matrix.data), f"{name} has NaN or infinite values")
+    _refuse(matrix, ~np.isfinite(matrix.data), f"{name} with NaN or infinite values")
     if nonnegative:
-        _refuse(matrix, matrix.data < 0, f"{name} has negative values")
+        _refuse(matrix, matrix.data < 0, f"{name} with negative values")
     if not matrix.nnz:
         raise ValueError(f"{name} ({matrix.shape[0]} × {matrix.shape[1]}) has no value other than zero")
     if n_factors is not None and not (isinstance(n_factors, Integral) and 1 <= n_factors <= min(matrix.shape)):

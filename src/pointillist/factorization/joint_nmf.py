@@ -124,7 +124,7 @@ def _theta(matrices, weights):
     return {name: float(weights[name]) for name in matrices}
 
 
-RECORD = Method(
+JOINT_NMF = Method(
     name="joint_nmf",
     title="Joint non-negative matrix factorisation",
     summary="Factors whose usage is shared by several modalities of the same spots",

@@ -11,7 +11,7 @@ by minimising over both factors either
     is set to its exact optimum in turn, the rest held fixed. For log-normalised expression.
 ``kullback_leibler``
     ``Σ x log(x / r) - x + r`` with ``R = U V``, by multiplicative updates (Lee & Seung 2001). For counts: it is their
-    Poisson likelihood. These updates converge slowly; expect thousands of iterations for a tight tolerance.
+    Poisson likelihood. These updates converge slowly; expect a thousand iterations for a tolerance of 1e-4.
 
 Neither problem has a single optimum. The start is the non-negative part of the singular vectors (NNDSVD; Boutsidis &
 Gallopoulos 2008), which is deterministic and near one, or random; of several starts the one with the lowest loss is
@@ -64,7 +64,8 @@ def nmf(X, n_factors, loss="frobenius", init="nndsvd", n_starts=1, max_iter=2000
     max_iter : int
         Of each start. Reaching it is logged as a warning and shows as ``converged`` being false.
     tolerance : float
-        How far the conditions of an optimum may be from holding, relative to the start.
+        How far the conditions of an optimum may be from holding: the norm of the projected gradient relative to the
+        start for ``frobenius``, the complementary slackness relative to the total of `X` for ``kullback_leibler``.
     seed : int
 
     Returns
@@ -113,7 +114,7 @@ def best_of_starts(X, n_factors, loss, init, n_starts, max_iter, tolerance, seed
             usage, loadings = _random_start(X, n_factors, generator(seed, "nmf", start))
         fit = FITS[loss](X, usage, loadings, max_iter, tolerance)
         logger.info(
-            "NMF start %d of %d: %d factors, loss %.6g after %d iterations, residual %.1e of start",
+            "NMF start %d of %d: %d factors, loss %.6g after %d iterations, residual %.1e",
             *(start + 1, n_starts, n_factors, fit.loss[-1] if len(fit.loss) else np.nan, len(fit.loss)),
             fit.residual,
         )
@@ -121,7 +122,7 @@ def best_of_starts(X, n_factors, loss, init, n_starts, max_iter, tolerance, seed
             best, chosen = fit, start
     if not best.converged:
         logger.warning(
-            "NMF with %d factors stopped at max_iter = %d with a residual of %.1e of the start, above tolerance = %g",
+            "NMF with %d factors stopped at max_iter = %d with a residual of %.1e, above tolerance = %g",
             *(n_factors, max_iter, best.residual, tolerance),
         )
     return best, chosen
@@ -159,7 +160,7 @@ def nndsvd(X, n_factors, fill=False, seed=0):
 
 
 def ordered(usage, loadings):
-    """Usage (S × K) and loadings (K × G, rows summing to 1) by descending share of the reconstruction, and the shares."""
+    """Usage (S × K), loadings (K × G, rows summing to 1) and shares of the reconstruction, in descending order."""
     size = loadings.sum(axis=1)
     mass = usage.sum(axis=1) * size
     order = np.argsort(-mass, kind="stable")
@@ -204,7 +205,7 @@ OPTIONS = {
         "type": "integer",
         "minimum": 1,
         "default": 1,
-        "description": "Starts to fit, of which the one with the lowest loss is kept; after an nndsvd start all are random",
+        "description": "Starts to fit, of which the best is kept; those after an nndsvd start are random",
     },
     "max_iter": {
         "type": "integer",
@@ -217,11 +218,11 @@ OPTIONS = {
         "exclusiveMinimum": 0,
         "exclusiveMaximum": 1,
         "default": 1e-4,
-        "description": "Stop once the conditions of an optimum are off by no more than this share of the start",
+        "description": "Stop once the conditions of an optimum hold to this share of what they were off at the start",
     },
 }
 
-RECORD = Method(
+NMF = Method(
     name="nmf",
     title="Non-negative matrix factorisation",
     summary="Gene programmes that only add, and how much of each is in every spot",

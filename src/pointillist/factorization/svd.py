@@ -91,7 +91,7 @@ def leading_singular_vectors(X, n_factors, seed=0):
     return left * signs, values, right * signs[:, None]
 
 
-RECORD = Method(
+SVD = Method(
     name="svd",
     title="Singular value decomposition",
     summary="Best approximation of the sample by K factors; the yardstick of every other factorisation",

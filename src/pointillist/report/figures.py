@@ -72,13 +72,17 @@ def _quality(spots, layout, where, labels):
             if size in library.get("images", {}):
                 scale = float(library["scalefactors"][f"tissue_{size}_scalef"])
                 values = spots.obs[labels].astype(object).to_numpy() if labels else None
-                colours = plotting.colours_of(sorted(spots.obs[labels].dropna().astype(str).unique())) if labels else None
+                colours = (
+                    plotting.colours_of(sorted(spots.obs[labels].dropna().astype(str).unique())) if labels else None
+                )
                 yield Entry(
                     "quality",
                     "tissue",
                     "Tissue",
                     "The image with the outlines of the spots" + (f", and their labels ({labels})." if labels else "."),
-                    plotting.tissue_figure(library["images"][size], scale, layout, values, colours, f"labels: {labels}"),
+                    plotting.tissue_figure(
+                        library["images"][size], scale, layout, values, colours, f"labels: {labels}"
+                    ),
                 )
                 return
 

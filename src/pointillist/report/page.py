@@ -43,7 +43,9 @@ def render_page(**context):
         style=assets.joinpath("report.css").read_text(encoding="utf-8"),
         explorer=assets.joinpath("explorer.js").read_text(encoding="utf-8"),
         # A closing tag inside a script would end it.
-        plotly=get_plotlyjs().replace("</script", "<\\/script") if any(s["explorer"] for s in context["samples"]) else "",
+        plotly=get_plotlyjs().replace("</script", "<\\/script")
+        if any(s["explorer"] for s in context["samples"])
+        else "",
         **context,
     )
 
@@ -107,7 +109,10 @@ def _groups(spots, titles):
         for ending, name in (("_proportions", "Proportions"), ("_usage", "Factors")):
             if key.endswith(ending):
                 method = key.removesuffix(ending)
-                yield {"name": f"{name}: {titles.get(method, method)}", "fields": [_numbers(table[c], c) for c in table]}
+                yield {
+                    "name": f"{name}: {titles.get(method, method)}",
+                    "fields": [_numbers(table[c], c) for c in table],
+                }
         if key == "archetype_weights":
             yield {"name": "Archetypes", "fields": [_numbers(table[c], c) for c in table]}
         if key == "signature_scores":

@@ -64,7 +64,10 @@ def describe_sample(name, spots, figures, row, skipped, titles):
     for key, table in spots.obsm.items():
         if key.endswith("_fit"):
             cards[f"median R, {titles.get(key.removesuffix('_fit'), key)}"] = table["pearson"].median()
-    notes = [f"Skipped: {step.stage}, {titles.get(step.method, step.method)}: {step.reason}." for step in skipped.itertuples()]
+    notes = [
+        f"Skipped: {step.stage}, {titles.get(step.method, step.method)}: {step.reason}."
+        for step in skipped.itertuples()
+    ]
     if row.get("reference"):
         notes.append(f"Reference: {row['reference']}.")
     sections = []
@@ -124,7 +127,12 @@ def _tables(stage, spots):
         if "matching" in found:
             frame = pd.DataFrame(found["matching"])
             text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
-            yield {"title": "Archetypes and signatures, with both sides' ranks", "frame": frame, "text": text, "open": True}
+            yield {
+                "title": "Archetypes and signatures, with both sides' ranks",
+                "frame": frame,
+                "text": text,
+                "open": True,
+            }
         if "refinement" in found and len(found["refinement"]):
             frame = pd.DataFrame(found["refinement"])
             text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
