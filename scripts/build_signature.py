@@ -1,4 +1,4 @@
-"""Creates signature.parquet, cell types × all genes, with markers.csv and condition.csv over the reference's own genes."""
+"""Creates signature.parquet, cell types × all genes, with markers.csv and condition.csv over its own genes."""
 
 from job import job
 from pointillist import signature

@@ -7,8 +7,13 @@ import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
-import pointillist
-from pointillist.errors import InputError
+# A checkout uses the library that lies in it, whatever else is installed.
+_SOURCE = Path(__file__).resolve().parents[1] / "src"
+if _SOURCE.is_dir():
+    sys.path.insert(0, str(_SOURCE))
+
+import pointillist  # noqa: E402
+from pointillist.errors import InputError  # noqa: E402
 
 _LIBRARY = str(Path(pointillist.__file__).parent)
 

@@ -1,7 +1,7 @@
 """How far estimated proportions, or regions, lie from known ones.
 
-Sources define RMSE, JSD, Pearson and AUPR differently, so each name says which definition it is: those of Spotless first
-(``rmse``, ``pearson``, ``jsd``, ``aupr``), and beside them the pooled or median forms that other papers give.
+Sources define RMSE, JSD, Pearson and AUPR differently, so each name says which definition it is: those of Spotless
+first (``rmse``, ``pearson``, ``jsd``, ``aupr``), and beside them the pooled or median forms that other papers give.
 
 References
 ----------

@@ -229,7 +229,7 @@ def recognise_grid(coordinates, tolerance=0.2):
         return "delaunay"
     # Inner spots have all their neighbours: the upper quartile passes over the rim and the holes.
     typical = np.quantile((distances < pitch * (1 + tolerance)).sum(axis=1), 0.75)
-    return {6: "hexagonal", 5: "hexagonal", 4: "square", 3: "square"}.get(int(round(typical)), "delaunay")
+    return {6: "hexagonal", 5: "hexagonal", 4: "square", 3: "square"}.get(round(typical), "delaunay")
 
 
 def _lower_bound(values, n_mads):

@@ -1,4 +1,4 @@
-"""Settings checked against a JSON Schema: every problem at once, the nearest known key suggested, defaults filled in."""
+"""Settings checked against a JSON Schema: every problem at once, nearest keys suggested, defaults filled in."""
 
 import difflib
 

@@ -2,10 +2,12 @@
 
     R[k] = mean over cells of type k of counts / cell total × 1e4        (linear scale, never logged)
 
-Markers are genes over-expressed in one type against every other: the largest of the Welch t-test p-values against each
-other type on log1p(counts / total × 1e4), Benjamini–Hochberg q below a bound, ordered by the smallest log fold
-change. Of each type the top n are taken, with the n whose signature has the lowest condition number κ₂(R), since κ₂
-bounds how much an error in a spot is magnified in its proportions.
+Markers are genes over-expressed in one type against every other: Welch's t-test on log1p(counts / total × 1e4) between
+the type's cells and all others, Benjamini–Hochberg q below a bound, and a mean above that of each other type; ordered by
+the log fold change against the type that comes nearest. Of each type the top n are taken, with the n whose signature has
+the lowest condition number κ₂(R), since κ₂ bounds how much an error in a spot is magnified in its proportions.
+
+A test against each other type by itself would leave close types, such as two T cells, without any marker.
 
 References
 ----------
@@ -108,7 +110,7 @@ def rank_markers(counts, cell_types, genes, min_cells=1, max_q=0.3):
     -------
     DataFrame
         Columns ``cell_type, gene, rank, log_fold_change, p_value, q_value``: the fold change (natural log of means per
-        10,000, plus 1) against the nearest other type, the p-value the largest over the other types.
+        10,000, plus 1) is that against the nearest other type, the p-value that against all other cells.
 
     References
     ----------
@@ -119,15 +121,13 @@ def rank_markers(counts, cell_types, genes, min_cells=1, max_q=0.3):
     linear = np.asarray((membership.T @ normalised).todense()) / n_cells[:, None]
     logged = normalised.copy()
     logged.data = np.log1p(logged.data)
-    mean = np.asarray((membership.T @ logged).todense()) / n_cells[:, None]
+    sums = np.asarray((membership.T @ logged).todense())
     squares = np.asarray((membership.T @ logged.multiply(logged)).todense())
-    enough = np.maximum(n_cells - 1, 1)[:, None]
-    variance = np.clip(squares - n_cells[:, None] * mean**2, 0, None) / enough
 
     tables = []
     for k, name in enumerate(names):
         others = np.arange(len(names)) != k
-        p_value = _welch(mean[k], variance[k], n_cells[k], mean[others], variance[others], n_cells[others]).max(axis=0)
+        p_value = _welch(*_moments(sums, squares, n_cells, ~others), *_moments(sums, squares, n_cells, others))
         q_value = stats.false_discovery_control(p_value)
         fold = np.log1p(linear[k]) - np.log1p(linear[others].max(axis=0))
         chosen = np.flatnonzero((q_value < max_q) & (fold > 0))
@@ -173,7 +173,7 @@ def choose_markers(signature, markers, n_range=(10, 100)):
     """
     markers = markers[markers["gene"].isin(signature.genes)].copy()
     markers["rank"] = markers.groupby("cell_type", sort=False).cumcount() + 1
-    without = [name for name in signature.cell_types if name not in set(markers["cell_type"])]
+    without = [str(name) for name in signature.cell_types if name not in set(markers["cell_type"])]
     if without:
         raise ValueError(
             f"no marker gene for cell types {without} among the {len(signature.genes)} genes shared with the sample: "
@@ -213,13 +213,20 @@ def _per_ten_thousand(counts):
     return sparse.csr_matrix(sparse.diags_array(scale) @ counts)
 
 
-def _welch(mean, variance, n, means, variances, ns):
-    """Two-sided p-values of Welch's t-test of one type (genes) against each other type (types × genes)."""
-    ours, theirs = variance / n, variances / ns[:, None]
+def _moments(sums, squares, n_cells, types):
+    """Mean, variance (n − 1) and number of the cells of some types together, by gene."""
+    n = int(n_cells[types].sum())
+    mean = sums[types].sum(axis=0) / n
+    return mean, np.clip(squares[types].sum(axis=0) - n * mean**2, 0, None) / max(n - 1, 1), n
+
+
+def _welch(mean, variance, n, other_mean, other_variance, other_n):
+    """Two-sided p-values of Welch's t-test, by gene."""
+    ours, theirs = variance / n, other_variance / other_n
     error = ours + theirs
-    difference = mean - means
+    difference = mean - other_mean
     with np.errstate(divide="ignore", invalid="ignore"):
         t = difference / np.sqrt(error)
-        freedom = error**2 / (ours**2 / max(n - 1, 1) + theirs**2 / np.maximum(ns - 1, 1)[:, None])
+        freedom = error**2 / (ours**2 / max(n - 1, 1) + theirs**2 / max(other_n - 1, 1))
         p_value = 2 * stats.t.sf(np.abs(t), freedom)
     return np.where(error > 0, p_value, np.where(difference == 0, 1.0, 0.0))

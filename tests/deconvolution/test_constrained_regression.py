@@ -59,8 +59,8 @@ def test_simplex_equals_a_general_solver(problem):
     signature, spots = R / R.sum(1, keepdims=True), X[:20] / X[:20].sum(1, keepdims=True)
     gram, cross = signature @ signature.T, spots @ signature.T
     ours = simplex_least_squares(gram, cross)
+    scale = np.abs(gram).max()
     for b, f in zip(cross, ours):
-        scale = np.abs(gram).max()
         theirs = optimize.minimize(
             lambda g, b=b: (g @ gram @ g / 2 - b @ g) / scale,
             np.full(9, 1 / 9),

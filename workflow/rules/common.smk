@@ -6,13 +6,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# Beside a checkout the library is taken from it; a workflow used from afar needs it installed.
-LIBRARY = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1] / "src"
+# A checkout uses the library that lies in it.
+LIBRARY = (
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1] / "src"
+)
 if LIBRARY.is_dir():
     sys.path.insert(0, str(LIBRARY))
-    search_path = os.environ.get("PYTHONPATH", "")
-    if str(LIBRARY) not in search_path.split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY), search_path]))
 
 from pointillist.archetypes import RECORD as ARCHETYPES
 from pointillist.data.inputs import find_inputs
@@ -33,7 +32,11 @@ SIMULATED = {
         ("gene_sets", "gene_sets.tsv"),
     )
 }
-STAGES = {"deconvolution": DECONVOLUTION, "factorization": FACTORIZATION, "embedding": EMBEDDING}
+STAGES = {
+    "deconvolution": DECONVOLUTION,
+    "factorization": FACTORIZATION,
+    "embedding": EMBEDDING,
+}
 
 
 def load_schema(name):
@@ -59,7 +62,9 @@ def check_inputs():
         for file in files:
             if os.path.exists(file):
                 load_yaml(file)
-        settings, found = check_settings(dict(config), config_schema(), os.path.relpath(files[-1]))
+        settings, found = check_settings(
+            dict(config), config_schema(), os.path.relpath(files[-1])
+        )
         problems += found
         inputs, found = find_inputs(
             settings,
@@ -73,7 +78,9 @@ def check_inputs():
         problems += error.problems
     errors = [str(problem) for problem in problems if problem.level == "error"]
     if errors:
-        raise WorkflowError("the settings or the sample sheet cannot be used\n" + "\n".join(errors))
+        raise WorkflowError(
+            "the settings or the sample sheet cannot be used\n" + "\n".join(errors)
+        )
     for problem in problems:
         print(problem, file=sys.stderr)
     return settings, inputs
@@ -87,8 +94,19 @@ SAMPLES = [sample.name for sample in INPUTS.samples]
 ROWS = {sample.name: sample.row for sample in INPUTS.samples}
 REFERENCES = sorted({row["reference"] for row in ROWS.values() if row["reference"]})
 SCORED = [name for name, row in ROWS.items() if row["truth"] or row["labels"]]
-DECONVOLVED = [(sample, method) for sample in SAMPLES for method in PLAN.of(sample, "deconvolution")]
-STEP_SECTIONS = ("preprocessing", "deconvolution", "factorization", "joint_nmf", "archetypes", "embedding")
+DECONVOLVED = [
+    (sample, method)
+    for sample in SAMPLES
+    for method in PLAN.of(sample, "deconvolution")
+]
+STEP_SECTIONS = (
+    "preprocessing",
+    "deconvolution",
+    "factorization",
+    "joint_nmf",
+    "archetypes",
+    "embedding",
+)
 TABLES = ("quality", "steps", "checks", "scores", "scores_by_type", "matching")
 
 
@@ -117,10 +135,17 @@ def wanted_preprocessing():
 
 
 def wanted_deconvolution(samples=None):
-    compared = [sample for sample in samples or SAMPLES if len(PLAN.of(sample, "deconvolution")) > 1]
+    compared = [
+        sample
+        for sample in samples or SAMPLES
+        if len(PLAN.of(sample, "deconvolution")) > 1
+    ]
     return [
         *of_samples("deconvolution", ["proportions.parquet", "fit.parquet"], samples),
-        *(f"results/samples/{sample}/deconvolution/agreement.parquet" for sample in compared),
+        *(
+            f"results/samples/{sample}/deconvolution/agreement.parquet"
+            for sample in compared
+        ),
     ]
 
 
@@ -146,7 +171,12 @@ def wanted_embedding(samples=None):
 
 
 def wanted_report():
-    return ["results/report.html", "results/provenance.json", "results/citations.bib", "results/methods.md"]
+    return [
+        "results/report.html",
+        "results/provenance.json",
+        "results/citations.bib",
+        "results/methods.md",
+    ]
 
 
 def results_of(sample):
@@ -165,7 +195,11 @@ def results_of(sample):
 def sample_files(wildcards):
     """The files of a sample's row that are there, by the sheet's column."""
     row = ROWS[wildcards.sample]
-    return {column: row[column] for column in ("path", "coordinates", "image") if row[column]}
+    return {
+        column: row[column]
+        for column in ("path", "coordinates", "image")
+        if row[column]
+    }
 
 
 def paired_files(wildcards):
@@ -186,9 +220,15 @@ def truth_file(wildcards):
 
 def raw_inputs():
     """Every file that the run reads from outside."""
-    files = [path for row in ROWS.values() for path in (row["path"], row["coordinates"], row["image"], row["truth"])]
+    files = [
+        path
+        for row in ROWS.values()
+        for path in (row["path"], row["coordinates"], row["image"], row["truth"])
+    ]
     files += [INPUTS.references[name]["path"] for name in REFERENCES]
-    files += [INPUTS.gene_sets[row["gene_sets"]] for row in ROWS.values() if row["gene_sets"]]
+    files += [
+        INPUTS.gene_sets[row["gene_sets"]] for row in ROWS.values() if row["gene_sets"]
+    ]
     return sorted(set(filter(None, files)))
 
 
@@ -197,12 +237,16 @@ def signature_sources(wildcards):
     row = ROWS[wildcards.sample]
     if row["gene_sets"]:
         return {"gene_sets": INPUTS.gene_sets[row["gene_sets"]]}
-    return {"reference_markers": f"results/samples/{wildcards.sample}/deconvolution/markers.csv"}
+    return {
+        "reference_markers": f"results/samples/{wildcards.sample}/deconvolution/markers.csv"
+    }
 
 
 def of_reference(file):
     """Input function: a file of the sample's reference."""
-    return lambda wildcards: f"results/references/{ROWS[wildcards.sample]['reference']}/{file}"
+    return (
+        lambda wildcards: f"results/references/{ROWS[wildcards.sample]['reference']}/{file}"
+    )
 
 
 def options(section, wildcard="method"):
@@ -223,7 +267,9 @@ def method_size(method):
 
 def memory(base, factor):
     """Resource function: `base` MB and `factor` times the input's size, doubled with each attempt."""
-    return lambda wildcards, input, attempt: int((base + factor * input.size_mb) * 2 ** (attempt - 1))
+    return lambda wildcards, input, attempt: int(
+        (base + factor * input.size_mb) * 2 ** (attempt - 1)
+    )
 
 
 def minutes(base):

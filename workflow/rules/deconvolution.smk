@@ -10,22 +10,24 @@ rule deconvolve:
         "logs/deconvolve/{sample}.{method}.log",
     benchmark:
         "benchmarks/deconvolve/{sample}.{method}.tsv"
-    params:
-        options=options("deconvolution"),
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 20),
         runtime=minutes(60),
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=options("deconvolution"),
+        seed=config["seed"],
     script:
         "../../scripts/deconvolve.py"
 
 
 rule compare_methods:
     input:
-        lambda wildcards: of_samples("deconvolution", ["proportions.parquet"], [wildcards.sample]),
+        lambda wildcards: of_samples(
+            "deconvolution", ["proportions.parquet"], [wildcards.sample]
+        ),
     output:
         agreement="results/samples/{sample}/deconvolution/agreement.parquet",
         by_type="results/samples/{sample}/deconvolution/agreement_by_type.csv",
@@ -33,13 +35,13 @@ rule compare_methods:
         "logs/compare_methods/{sample}.log",
     benchmark:
         "benchmarks/compare_methods/{sample}.tsv"
-    params:
-        methods=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
+    conda:
+        "../../envs/analysis.yaml"
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(1000, 20),
         runtime=minutes(10),
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        methods=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
     script:
         "../../scripts/compare_methods.py"

@@ -8,14 +8,14 @@ rule preprocess:
         "logs/preprocess/{sample}.log",
     benchmark:
         "benchmarks/preprocess/{sample}.tsv"
-    params:
-        options=config["preprocessing"],
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(3000, 30),
         runtime=minutes(20),
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=config["preprocessing"],
+        seed=config["seed"],
     script:
         "../../scripts/preprocess.py"

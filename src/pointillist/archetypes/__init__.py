@@ -29,9 +29,7 @@ RECORD = Method(
             anyOf=[{"const": "auto"}, {"type": "integer", "minimum": 2}],
         ),
         "max_archetypes": _option(20, "largest number tried by auto", type="integer", minimum=3),
-        "rule": _option(
-            "elbow", "where auto stops: at the elbow, or before the first small gain", enum=["elbow", "gain"]
-        ),
+        "rule": _option("elbow", "where auto stops: elbow, or before the first small gain", enum=["elbow", "gain"]),
         "gain": _option(1e-3, "explained variance that another archetype must add, for the rule gain", type="number"),
         "n_starts": _option(5, "starts, of which the best is kept", type="integer", minimum=1),
         "max_iter": _option(500, "most iterations of a start", type="integer", minimum=1),

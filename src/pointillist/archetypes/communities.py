@@ -178,7 +178,7 @@ def find_markers(
 def _check_markers(X, genes, membership):
     if membership.ndim != 2 or membership.dtype != bool or len(membership) != X.shape[0] or not membership.shape[1]:
         raise ValueError(
-            f"found membership {membership.shape} of {membership.dtype}, expected bool, {X.shape[0]} spots × communities"
+            f"found membership {membership.shape} of {membership.dtype}, expected bool, {X.shape[0]} × communities"
         )
     if genes.shape != (X.shape[1],):
         raise ValueError(f"found {len(genes)} gene names, expected one for each of {X.shape[1]} columns")

@@ -1,10 +1,10 @@
 """Archetypes and signatures: paired by stable marriage, then each lends the other what it knows.
 
 A signature ranks archetypes by its mean score over their communities; an archetype ranks signatures by how much their
-genes are enriched among its markers (hypergeometric test). Both sides have a minimum, so that nobody is married for want
-of others: an archetype left alone is a candidate for a state that no signature describes, a signature left alone was not
-found in the sample. Then each pair's leading markers join the signature, scores and anchors are computed again, and so
-on until the anchors stay.
+genes are enriched among its markers (hypergeometric test). Both sides have a minimum, so that nobody is married for
+want of others: an archetype left alone is a candidate for a state that no signature describes, a signature left alone
+was not found in the sample. Then each pair's leading markers join the signature, scores and anchors are computed again,
+and so on until the anchors stay.
 
 References
 ----------

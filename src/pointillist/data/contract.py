@@ -1,8 +1,9 @@
 """The AnnData contract: which key holds what, between steps and at the end.
 
-``layers["counts"]`` raw counts (CSR), ``X`` log-normalised after preprocessing, ``obsm["spatial"]``, results in ``obsm``
-and ``varm``, ``obs["filtered"]`` for spots that quality control took out: they keep their row, as NaN, in every
-result. ``uns["pointillist"]`` says of each step, as JSON text, with which parameters, seed and version it was made.
+``layers["counts"]`` raw counts (CSR), ``X`` log-normalised after preprocessing, ``obsm["spatial"]``, results in
+``obsm`` and ``varm``, ``obs["filtered"]`` for spots that quality control took out: they keep their row, as NaN, in
+every result. ``uns["pointillist"]`` says of each step, as JSON text, with which parameters, seed and version it was
+made.
 """
 
 import json
@@ -120,7 +121,7 @@ def add_spots_table(spots, key, table, as_array=False):
     if len(unknown):
         raise ValueError(f"{key} has {len(unknown)} spots that the sample lacks, such as {unknown[0]!r}")
     table = table.reindex(spots.obs_names)
-    for name in table.columns[table.dtypes == object]:
+    for name in table.select_dtypes(object):
         # Text beside missing values can be written only as categories.
         table[name] = table[name].astype("category")
     spots.obsm[check_key(key)] = table.to_numpy(dtype=float) if as_array else table

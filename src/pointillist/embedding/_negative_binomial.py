@@ -1,32 +1,45 @@
 """Negative binomial likelihood of counts, by mean and inverse dispersion.
 
-    log p(x; μ, θ) = log Γ(x + θ) − log Γ(θ) − log Γ(x + 1) + θ log(θ / (θ + μ)) + x log(μ / (θ + μ))
+::
 
-with variance ``μ + μ² / θ``. Logarithms of μ and θ are taken, so that neither can leave its range.
+    NB(x; μ, θ) = Γ(x + θ) / (Γ(θ) x!) · (θ / (θ + μ))^θ · (μ / (θ + μ))^x
+
+with variance ``μ + μ² / θ``. With ``a = log μ - log θ`` its logarithm is ::
+
+    x (a - softplus(a)) + log Γ(x + θ) - log Γ(θ) - log Γ(x + 1) - θ softplus(a)
+
+in which everything but the last term is zero where ``x`` is: it is evaluated at the stored counts alone.
 """
 
 import torch
+from torch.nn.functional import softplus
 
 
-def log_likelihood(counts, log_mean, log_dispersion):
-    """Log likelihood of each count.
+def log_likelihood(values, spots, genes, log_mean, log_dispersion):
+    """Log-likelihood of each spot's counts, summed over its genes.
 
     Parameters
     ----------
-    counts, log_mean : Tensor, spots × genes
-    log_dispersion : Tensor, genes
-        Log of the inverse dispersion θ.
+    values : float64 tensor, (n,)
+        The counts that are not zero.
+    spots, genes : int64 tensors, (n,)
+        Where they are.
+    log_mean : tensor, spots × genes
+    log_dispersion : tensor, genes
+        Logarithm of ``θ``.
 
     Returns
     -------
-    Tensor, spots × genes
+    float64 tensor, spots
     """
-    theta = log_dispersion.exp()
-    log_total = torch.logaddexp(log_mean, log_dispersion.expand_as(log_mean))
-    return (
-        torch.lgamma(counts + theta)
-        - torch.lgamma(theta)
-        - torch.lgamma(counts + 1)
-        + theta * (log_dispersion - log_total)
-        + counts * (log_mean - log_total)
+    log_odds = log_mean - log_dispersion
+    tail = softplus(log_odds)
+    dispersion = log_dispersion.exp().double()  # differences of log Γ lose all digits in single precision
+    stored = (
+        values * (log_odds - tail)[spots, genes]
+        + torch.lgamma(values + dispersion[genes])
+        - torch.lgamma(dispersion)[genes]
+        - torch.lgamma(values + 1)
     )
+    zero = torch.zeros(len(log_mean), dtype=torch.float64)
+    return zero.index_add(0, spots, stored) - (tail @ log_dispersion.exp()).double()

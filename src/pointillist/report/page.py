@@ -39,13 +39,12 @@ def render_page(**context):
     environment.filters["embedded_json"] = embedded_json
     environment.filters["figures"] = significant
     assets = files("pointillist.report")
+    explored = any(sample["explorer"] for sample in context["samples"])
     return environment.get_template("report.html.j2").render(
         style=assets.joinpath("report.css").read_text(encoding="utf-8"),
         explorer=assets.joinpath("explorer.js").read_text(encoding="utf-8"),
         # A closing tag inside a script would end it.
-        plotly=get_plotlyjs().replace("</script", "<\\/script")
-        if any(s["explorer"] for s in context["samples"])
-        else "",
+        plotly=get_plotlyjs().replace("</script", "<\\/script") if explored else "",
         **context,
     )
 

@@ -60,16 +60,16 @@ def methods_text(steps, config):
     ran = {step.method for steps_of_sample in steps.values() for step in steps_of_sample}
     thresholds = [preprocessing[name] for name in ("min_counts", "min_genes", "max_mitochondrial")]
     rule = (
-        f"spots beyond {preprocessing['n_mads']:g} median absolute deviations (log scale for counts and genes) in total "
-        "counts, genes detected or mitochondrial share were taken out"
+        f"spots beyond {preprocessing['n_mads']:g} median absolute deviations (log scale for counts and genes) in "
+        "total counts, genes detected or mitochondrial share were taken out"
         if thresholds == ["auto"] * 3
         else f"spots were filtered by counts ({thresholds[0]}), genes ({thresholds[1]}) and mitochondrial share "
         f"({thresholds[2]}), where auto is {preprocessing['n_mads']:g} median absolute deviations"
     )
     text = [
         f"Spots were analysed with Pointillist {pointillist.__version__}, a Snakemake workflow "
-        f"({short(bibliography['molder2021'])}), with seed {config['seed']}. In each sample {rule}; counts were scaled to "
-        f"the median library size and log-transformed, and {preprocessing['n_variable_genes']:,} variable genes "
+        f"({short(bibliography['molder2021'])}), with seed {config['seed']}. In each sample {rule}; counts were scaled "
+        f"to the median library size and log-transformed, and {preprocessing['n_variable_genes']:,} variable genes "
         f"({short(bibliography['stuart2019'])}) and {preprocessing['n_components']} principal components computed "
         f"(scanpy, {short(bibliography['wolf2018'])})."
     ]
@@ -77,9 +77,10 @@ def methods_text(steps, config):
         text[0] += f" Neighbouring spots were joined in a graph (squidpy, {short(bibliography['palla2022'])})."
     if any(RECORDS[name].needs & {"reference"} for name in methods_that_ran(steps)):
         n_range = config["deconvolution"]["markers_per_type"]
+        max_q = config["deconvolution"]["max_q"]
         text.append(
-            "Signatures are mean expression per cell type, scaled to 10,000 counts a cell. Marker genes are over-expressed "
-            f"in one type against every other (Welch's t-test, q < {config['deconvolution']['max_q']:g}); of {n_range[0]} to "
+            "Signatures are mean expression per cell type, scaled to 10,000 counts a cell. Marker genes are "
+            f"over-expressed in one type against every other (Welch's t-test, q < {max_q:g}); of {n_range[0]} to "
             f"{n_range[1]} markers a type, the number with the lowest condition number of the signature was taken "
             f"({short(bibliography['newman2015'])})."
         )

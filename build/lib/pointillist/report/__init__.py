@@ -1,1 +1,0 @@
-"""The report: figures of a sample, one self-contained page, and what makes a run repeatable."""
