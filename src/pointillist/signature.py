@@ -3,9 +3,9 @@
     R[k] = mean over cells of type k of counts / cell total × 1e4        (linear scale, never logged)
 
 Markers are genes over-expressed in one type against every other: Welch's t-test on log1p(counts / total × 1e4) between
-the type's cells and all others, Benjamini–Hochberg q below a bound, and a mean above that of each other type; ordered by
-the log fold change against the type that comes nearest. Of each type the top n are taken, with the n whose signature has
-the lowest condition number κ₂(R), since κ₂ bounds how much an error in a spot is magnified in its proportions.
+the type's cells and all others, Benjamini–Hochberg q below a bound, and a mean above that of each other type; ordered
+by the log fold change against the type that comes nearest. Of each type the top n are taken, with the n whose signature
+has the lowest condition number κ₂(R), since κ₂ bounds how much an error in a spot is magnified in its proportions.
 
 A test against each other type by itself would leave close types, such as two T cells, without any marker.
 

@@ -115,3 +115,25 @@ def test_anchors_are_the_purest_spots():
     table = archetype_anchors(weights, 2, list("wxyz"), ["A1", "A2"])
     assert table["barcode"].tolist() == ["w", "y", "z", "x"]
     assert table["rank"].tolist() == [1, 2, 1, 2]
+
+
+def test_overlap_pairs_by_anchors_in_the_community(planted):
+    X, sets, membership, markers = planted
+    refined = refine_signatures(X, GENES, sets, membership, markers, n_anchors=30, n_rounds=0, preference="overlap")
+    assert {name: refined.matching.pairs[name] for name in ("first", "second")} == {"first": "A1", "second": "A2"}
+    # with no minimum but one anchor, the absent set is given the archetype that is left
+    assert refined.matching.pairs["absent"] == "A3"
+    with pytest.raises(ValueError, match="no anchors"):
+        match_signatures(refined.scores, membership, markers, sets, GENES, preference="overlap")
+
+
+def test_a_small_panel_borrows_controls_and_the_order_of_genes_does_not_matter(planted):
+    X, *_ = planted
+    panel, sets = X[:, :24], {"first": GENES[:20]}
+    scores = score_signatures(panel, GENES[:24], sets)["first"]
+    assert scores[:60].mean() > scores[60:].mean() + 1
+    order = np.random.default_rng(0).permutation(24)
+    again = score_signatures(panel[:, order], [GENES[i] for i in order], sets)["first"]
+    np.testing.assert_allclose(again, scores, atol=1e-9)
+    with pytest.raises(ValueError, match="every gene"):
+        score_signatures(X[:, :20], GENES[:20], sets)

@@ -88,8 +88,9 @@ def score_signatures(X_lognorm, genes, gene_sets, n_controls=50, n_bins=25, min_
     deviation = np.sqrt(np.clip(variance, 0, None))
     usable = deviation > 1e-8
     position = pd.Series(np.arange(len(mean)), index=pd.Index(genes))[usable]
-    order = np.argsort(np.argsort(mean[usable], kind="stable"), kind="stable")
-    bins = pd.Series(order * n_bins // max(len(order), 1), index=position.index)
+    # Equal means by name, so that the order of columns does not matter.
+    order = np.argsort(np.lexsort((position.index.astype(str), mean[usable])))
+    bins = pd.Series(order * min(n_bins, len(order)) // max(len(order), 1), index=position.index)
 
     columns, names = [], []
     for name, members in gene_sets.items():
@@ -98,9 +99,13 @@ def score_signatures(X_lognorm, genes, gene_sets, n_controls=50, n_bins=25, min_
             log.warning("signature %s is left out: %d of its genes vary in the sample", name, len(members))
             continue
         rng = generator(seed, "signature_controls", name)
-        controls = set()
+        controls, others = set(), bins.drop(members)
+        if others.empty:
+            raise ValueError(f"signature {name} holds every gene that varies: none is left to compare it with")
         for place in bins[members]:
-            pool = np.array(sorted(set(bins.index[bins == place]) - set(members)), dtype=object)
+            # A bin that the set fills, as in small panels, borrows from the nearest one.
+            away = (others - place).abs()
+            pool = np.array(sorted(others.index[away == away.min()]), dtype=object)
             controls.update(rng.choice(pool, min(n_controls, len(pool)), replace=False))
         contrast = np.zeros(len(mean))
         for chosen, sign in ((members, 1.0), (sorted(controls), -1.0)):

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..seeds import generator
-from .hull_steps import few_generators, furthest_sum, gradient_steps, project_on_hull, weight_step
+from pointillist.archetypes.hull_steps import few_generators, furthest_sum, gradient_steps, project_on_hull, weight_step
+from pointillist.seeds import generator
 
 START_SPOTS = 2000
 GRADIENT_ITERATIONS = 20

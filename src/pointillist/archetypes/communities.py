@@ -23,7 +23,7 @@ from scipy.sparse import csc_matrix, issparse
 from scipy.spatial.distance import cdist
 from scipy.stats import false_discovery_control, norm
 
-from .stability import archetype_names
+from pointillist.archetypes.stability import archetype_names
 
 logger = logging.getLogger(__name__)
 

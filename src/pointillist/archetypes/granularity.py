@@ -15,7 +15,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist, pdist
 
-from .stability import archetype_names
+from pointillist.archetypes.stability import archetype_names
 
 
 @dataclass(frozen=True)

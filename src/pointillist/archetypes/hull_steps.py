@@ -21,6 +21,7 @@ def furthest_sum(X, n_points, first, n_sweeps=10):
     """
     squared = np.einsum("sp,sp->s", X, X)
     chosen, total, distances = [], np.zeros(len(X)), {}
+    same = 1e-7 * np.sqrt(squared.max())
 
     def add(row):
         distances[row] = np.sqrt(np.maximum(squared + squared[row] - 2 * X @ X[row], 0))
@@ -28,9 +29,12 @@ def furthest_sum(X, n_points, first, n_sweeps=10):
         return total + distances[row]
 
     def furthest():
-        candidates = total.copy()
-        candidates[chosen] = -1
-        return int(np.argmax(candidates))
+        # a copy of a chosen row is as far from the others as the row itself, and no archetype more
+        candidates = np.where(np.min([distances[row] for row in chosen], axis=0) > same, total, -1)
+        row = int(np.argmax(candidates))
+        if candidates[row] < 0:
+            raise ValueError(f"found fewer than {n_points} spots that differ, expected one for each archetype")
+        return row
 
     total = add(int(first))
     for _ in range(n_points - 1):
@@ -38,8 +42,6 @@ def furthest_sum(X, n_points, first, n_sweeps=10):
     for _ in range(n_sweeps if n_points > 1 else 0):
         total = total - distances.pop(chosen.pop(0))
         total = add(furthest())
-    if len(np.unique(X[chosen], axis=0)) < n_points:
-        raise ValueError(f"found fewer than {n_points} spots that differ, expected one for each archetype")
     return np.array(chosen)
 
 

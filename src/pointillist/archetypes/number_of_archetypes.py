@@ -3,8 +3,9 @@ r"""How many archetypes: explained variance against their number, and where its 
 The curve is climbed from below: each number starts from the archetypes of the number before, with new ones at the spots
 that are fitted worst, and from starts of its own, so that explained variance never falls. The number is then
 
-- ``elbow``: the number whose explained variance lies highest above the straight line from the curve's first point to
-  its last (Satopää et al. 2011); or
+- ``elbow``: the last number that gained at least `CORNER` times as much as the next one, a sharp corner, as there is
+  when spots lie in a simplex; where the curve has none, the number whose explained variance lies highest above the
+  straight line from the curve's first point to its last (Satopää et al. 2011), which is a matter of the range; or
 - ``gain``: the last number before one more step gains less than `gain` (Starfysh's rule, which keeps the number after).
 
 The lower end may be the intrinsic dimension by Fisher separability (Albergante et al. 2019), as in Starfysh: spots are
@@ -26,8 +27,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import lambertw
 
-from ..seeds import generator
-from .archetypal_analysis import archetypal_analysis, checked_spots
+from pointillist.archetypes.archetypal_analysis import archetypal_analysis, checked_spots
+from pointillist.seeds import generator
+
+CORNER = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,8 @@ def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow
     maximum, step : int
         Largest number and distance between those tried.
     gain : float
-        For the rule ``gain``: growth of explained variance in one step under which the step was not worth it.
+        Growth of explained variance in one step under which the step was not worth it; with the rule ``elbow``, no
+        corner is seen at such a step.
     rule : {"elbow", "gain"}
         ``elbow`` fits every number, ``gain`` ends at the first that is not worth it.
     n_starts : int
@@ -174,7 +178,11 @@ def _before_small_gain(explained, gain):
     return len(explained) - 1, True
 
 
-def _elbow(explained, _):
+def _elbow(explained, gain):
+    gains = np.diff(explained)
+    corners = np.flatnonzero((gains[:-1] >= gain) & (gains[:-1] >= CORNER * gains[1:]))
+    if len(corners):
+        return int(corners[-1]) + 1, False
     height = explained - np.linspace(explained[0], explained[-1], len(explained))
     index = int(np.argmax(height))
     # a straight or a convex curve has no elbow

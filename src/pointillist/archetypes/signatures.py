@@ -74,7 +74,17 @@ class Refinement:
     rounds: pd.DataFrame
 
 
-def match_signatures(scores, membership, markers, gene_sets, genes, min_score=0.5, max_q=0.05):
+def match_signatures(
+    scores,
+    membership,
+    markers,
+    gene_sets,
+    genes,
+    min_score=0.5,
+    max_q=0.05,
+    preference="two_sided",
+    anchors=None,
+):
     """Pair signatures with archetypes by stable marriage; signatures propose.
 
     Parameters
@@ -92,11 +102,23 @@ def match_signatures(scores, membership, markers, gene_sets, genes, min_score=0.
         Smallest mean score over a community, in standard deviations.
     max_q : float
         Largest q-value of the enrichment.
+    preference : {"two_sided", "overlap"}
+        ``overlap``, as in Starfysh: both sides rank by the number of the signature's anchors in the community, and
+        accept where there is one.
+    anchors : DataFrame
+        Columns ``signature, barcode``; for ``overlap``.
 
     Returns
     -------
     SignatureMatching
+
+    Raises
+    ------
+    ValueError
     """
+    if preference not in ("two_sided", "overlap") or (preference == "overlap" and anchors is None):
+        given = "anchors" if anchors is not None else "no anchors"
+        raise ValueError(f"found preference={preference!r} and {given}, expected two_sided, or overlap with anchors")
     names, archetypes = list(scores.columns), list(membership.columns)
     weights = membership.to_numpy(dtype=float)
     means = pd.DataFrame((scores.to_numpy().T @ weights) / weights.sum(axis=0), index=names, columns=archetypes)
@@ -115,7 +137,14 @@ def match_signatures(scores, membership, markers, gene_sets, genes, min_score=0.
     q = stats.false_discovery_control(np.exp(log_p.to_numpy()).ravel()).reshape(log_p.shape)
     q_values = pd.DataFrame(q, archetypes, names)
     enrichment = (-log_p / np.log(10)).abs()
-    pairs = stable_marriage(means.where(means >= min_score), enrichment.where(q_values <= max_q))
+    if preference == "two_sided":
+        wants, accepts = means.where(means >= min_score), enrichment.where(q_values <= max_q)
+    else:
+        inside = anchors.join(membership, on="barcode").groupby("signature")[archetypes].sum()
+        wants = inside.reindex(names, fill_value=0).astype(float)
+        wants = wants.where(wants > 0)
+        accepts = wants.T
+    pairs = stable_marriage(wants, accepts)
     return SignatureMatching(pairs, means, enrichment, q_values, overlap)
 
 
@@ -189,6 +218,7 @@ def refine_signatures(
     min_score=0.5,
     max_q=0.05,
     seed=0,
+    preference="two_sided",
 ):
     """Match, let paired archetypes lend markers to their signatures, and repeat until the anchors stay.
 
@@ -210,6 +240,8 @@ def refine_signatures(
     min_score, max_q : float
         As of `match_signatures`.
     seed : int
+    preference : {"two_sided", "overlap"}
+        As of `match_signatures`.
 
     Returns
     -------
@@ -221,12 +253,12 @@ def refine_signatures(
         scores = score_signatures(X_lognorm, genes, sets, seed=seed).set_axis(membership.index)
         return scores, signature_anchors(scores, n_anchors)
 
-    def match(scores, sets):
-        return match_signatures(scores, membership, markers, sets, genes, min_score, max_q)
+    def match(scores, sets, anchors):
+        return match_signatures(scores, membership, markers, sets, genes, min_score, max_q, preference, anchors)
 
     scores, anchors = evaluate(given)
     # Enrichment is always that of the sets as given: markers that were lent prove nothing about who lent them.
-    matching = match(scores, given)
+    matching = match(scores, given, anchors)
     sets, rounds = given, []
     for number in range(1, n_rounds + 1):
         lent = {
@@ -237,7 +269,7 @@ def refine_signatures(
         scores, changed = evaluate(refined)
         rows = _changes(number, sets, refined, anchors, changed, matching.pairs)
         rounds += rows
-        sets, anchors, matching = refined, changed, match(scores, given)
+        sets, anchors, matching = refined, changed, match(scores, given, changed)
         total = sum(row["anchors_changed"] for row in rows)
         log.info("refinement round %d: %d anchors changed, %d signatures paired", number, total, len(matching.pairs))
         if not total:

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from ..seeds import generator, seed_for
-from .archetypal_analysis import archetypal_analysis, checked_spots
+from pointillist.archetypes.archetypal_analysis import archetypal_analysis, checked_spots
+from pointillist.seeds import generator, seed_for
 
 logger = logging.getLogger(__name__)
 

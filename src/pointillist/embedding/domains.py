@@ -4,9 +4,9 @@
 
     z_s ~ Σ_j w_j N(m_j, C)
 
-with one covariance ``C`` for all domains, so that their number of parameters grows slowly with their number. The
-number of domains is the one with the lowest Bayesian information criterion, ``-2 log L + n_parameters · log S``
-(Schwarz 1978), unless it is given.
+with one covariance ``C`` for all domains: a few hundred spots do not suffice for a covariance each, and on annotated
+sections those agreed less with the annotation at the true number of domains. The number of domains is the one with the
+lowest Bayesian information criterion, ``-2 log L + n_parameters · log S`` (Schwarz 1978), unless it is given.
 
 The baseline that a network has to beat is `neighbour_mean` of the principal components: no training, and the tissue's
 smoothness put in by hand.
@@ -64,9 +64,10 @@ def spatial_domains(Z, n_domains=None, seed=0):
         scores = [fit.bic(Z) for fit in fits] if n_domains is None else [0.0]
         labels = fits[int(np.argmin(scores))].predict(Z)
     if n_domains is None:
-        logger.info(
-            "%d domains by BIC (of %d to %d)", candidates[int(np.argmin(scores))], *candidates[:: len(candidates) - 1]
-        )
+        found = candidates[int(np.argmin(scores))]
+        logger.info("%d domains by BIC, of %d to %d tried", found, candidates[0], candidates[-1])
+        if found == MOST_DOMAINS:
+            logger.warning("BIC was still falling at %d domains, the most that are tried; set n_domains", found)
     _, first, codes, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(sizes), dtype=np.int64)
     rank[np.lexsort((first, -sizes))] = np.arange(len(sizes))

@@ -188,7 +188,7 @@ def _archetypes(spots, layout):
             "archetypes",
             "archetype_curve",
             "Number of archetypes",
-            "Variance explained by so many archetypes, and the number chosen: the last whose gain was worth it.",
+            "Variance explained by so many archetypes, and the number chosen: where it stops growing fast.",
             plotting.curve_figure(
                 curve["n_archetypes"],
                 curve["explained_variance"],
