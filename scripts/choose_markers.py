@@ -4,12 +4,12 @@ import pandas as pd
 
 from job import job
 from pointillist.data.contract import read_spots_h5ad
-from pointillist.data.files import write_table
+from pointillist.data.files import read_parquet, write_table
 from pointillist.signature import Signature, choose_markers
 
 with job(snakemake) as log:
     spots = read_spots_h5ad(snakemake.input.spots)
-    table = pd.read_parquet(snakemake.input.signature)
+    table = read_parquet(snakemake.input.signature)
     found = spots.var_names[spots.var["n_spots"].to_numpy() > 0]
     shared = table.columns[table.columns.isin(found)]
     signature = Signature(table[shared].to_numpy(), table.index.to_numpy(), shared.to_numpy(), None)

@@ -1,13 +1,11 @@
 """Creates agreement.parquet, the methods' consensus and disagreement in every spot, and agreement_by_type.csv."""
 
-import pandas as pd
-
 from job import job
-from pointillist.data.files import write_table
+from pointillist.data.files import read_parquet, write_table
 from pointillist.deconvolution import compare_methods
 
 with job(snakemake) as log:
-    tables = {method: pd.read_parquet(file) for method, file in zip(snakemake.params.methods, snakemake.input)}
+    tables = {method: read_parquet(file) for method, file in zip(snakemake.params.methods, snakemake.input)}
     by_spot, by_type = compare_methods(tables)
     log.info("%d methods: median disagreement %.3f bits", len(tables), by_spot["jsd"].median())
     write_table(by_spot, snakemake.output.agreement)

@@ -5,12 +5,12 @@ import pandas as pd
 
 from job import job
 from pointillist.data.contract import by_spot, kept_spots, read_spots_h5ad
-from pointillist.data.files import write_table
+from pointillist.data.files import read_parquet, write_table
 from pointillist.deconvolution import METHODS
 
 with job(snakemake) as log:
     spots = read_spots_h5ad(snakemake.input.spots)
-    signature = pd.read_parquet(snakemake.input.signature)
+    signature = read_parquet(snakemake.input.signature)
     markers = pd.read_csv(snakemake.input.markers)["gene"].unique()
     kept = kept_spots(spots)
     counts = kept.layers["counts"]

@@ -3,11 +3,11 @@
 import pandas as pd
 
 from job import job
-from pointillist.data.files import write_table
+from pointillist.data.files import read_parquet, write_table
 from pointillist.embedding import spatial_domains
 
 with job(snakemake) as log:
-    latent = pd.read_parquet(snakemake.input.latent)
+    latent = read_parquet(snakemake.input.latent)
     n_domains = None if snakemake.params.n_domains == "auto" else snakemake.params.n_domains
     kept = latent.dropna()
     found = spatial_domains(kept.to_numpy(), n_domains, seed=snakemake.params.seed)

@@ -6,11 +6,11 @@ import pandas as pd
 
 from job import job
 from pointillist.data import contract
-from pointillist.data.files import sha256, write_h5ad
+from pointillist.data.files import read_parquet, sha256, write_h5ad
 
 
 def read(*parts):
-    return pd.read_parquet(folder.joinpath(*parts))
+    return read_parquet(folder.joinpath(*parts))
 
 
 def add_deconvolution(method):
@@ -35,7 +35,7 @@ def add_factorization(method):
 def add_joint_nmf(_):
     contract.add_spots_table(spots, "joint_nmf_usage", read("joint_nmf", "usage.parquet"))
     for file in sorted((folder / "joint_nmf").glob("loadings_*.parquet")):
-        modality, loadings = file.stem.removeprefix("loadings_"), pd.read_parquet(file).T
+        modality, loadings = file.stem.removeprefix("loadings_"), read_parquet(file).T
         if modality == "rna":
             contract.add_genes_table(spots, "joint_nmf_loadings", loadings)
         else:
@@ -88,6 +88,6 @@ with job(snakemake) as log:
             contract.record_step(spots, step.method, section, snakemake.params.seed, input_sha256=checksums)
     agreement = folder / "deconvolution/agreement.parquet"
     if agreement.exists():
-        contract.add_spots_table(spots, "agreement", pd.read_parquet(agreement))
+        contract.add_spots_table(spots, "agreement", read_parquet(agreement))
     log.info("obsm: %s", ", ".join(spots.obsm))
     write_h5ad(spots, snakemake.output[0])

@@ -9,4 +9,5 @@ from pointillist.factorization import METHODS as FACTORIZATION
 BASELINES = {"pca": "Principal components", "neighbour_mean_pca": "Neighbour-mean components"}
 
 RECORDS = {**DECONVOLUTION, **FACTORIZATION, JOINT.name: JOINT, ARCHETYPES.name: ARCHETYPES, **EMBEDDING}
-TITLES = {**BASELINES, **{name: record.title for name, record in RECORDS.items()}}
+STEPS = {"graph": "Neighbour graph", "matching": "Matching of archetypes to signatures"}
+TITLES = {**STEPS, **BASELINES, **{name: record.title for name, record in RECORDS.items()}}

@@ -141,6 +141,11 @@ def maps_figure(layout, table, colour_map=PROPORTION, shared_scale=True, n_colum
         )
         for axis, name in zip(axes.ravel(), table.columns):
             values = table[name].to_numpy(dtype=float)
+            if vmin is None and colour_map == SIGNED:
+                # White is zero.
+                reach = np.nanquantile(np.abs(values), 0.995)
+                draw_values(axis, layout, values, colour_map, str(name), -reach, reach)
+                continue
             top = highest if shared_scale else np.nanquantile(values, 0.995)
             draw_values(axis, layout, values, colour_map, str(name), vmin, top, bar=not shared_scale)
         for axis in axes.ravel()[table.shape[1] :]:

@@ -50,6 +50,13 @@ def test_depth_is_no_part_of_the_latent(grouped, fitted):
     assert np.mean(within) < 0.3
 
 
+def test_spots_of_one_composition_have_one_latent_whatever_their_depth(grouped):
+    counts = sparse.csr_array(sparse.vstack([grouped[0], 4 * grouped[0][:3]]))
+    latent = vae(counts, epochs=3).latent
+    np.testing.assert_allclose(latent[400:], latent[:3], atol=1e-5)
+    assert abs(latent[:3] - latent[3:6]).max() > 1e-3
+
+
 def test_held_out_counts_are_likelier_than_under_the_mean_profile(grouped, fitted, unrelated):
     def gain(counts, embedding):
         """ELBO of the held-out spots less their likelihood under the mean profile with its own best dispersions."""

@@ -61,6 +61,27 @@ def test_loss_is_exact_and_never_rises(planted, loss, by_hand):
     assert fit.explained == pytest.approx(1 - squared_error(X, fit.usage, fit.loadings) / (X.data @ X.data), abs=1e-9)
 
 
+def test_residual_is_the_projected_gradient_relative_to_the_start(planted):
+    """By hand, components being split evenly between their halves."""
+    X = sparse.csr_array(planted[2].log1p())
+
+    def by_hand(usage, loadings):
+        scale = np.sqrt(np.linalg.norm(loadings, axis=1) / np.linalg.norm(usage, axis=1))[:, None]
+        usage, loadings = usage * scale, loadings / scale
+        error = usage.T @ loadings - X.toarray()
+        total = 0.0
+        for factor, gradient in ((usage, loadings @ error.T), (loadings, usage @ error)):
+            held = (factor == 0) & (gradient > 0)
+            total += (gradient[~held] ** 2).sum()
+        return np.sqrt(total)
+
+    usage, loadings = nndsvd(X, 4)
+    for max_iter in (1, 5, 30):
+        fit = fit_frobenius(X, usage, loadings, max_iter, tolerance=1e-12)
+        assert (fit.loadings == 0).any()
+        assert fit.residual == pytest.approx(by_hand(fit.usage, fit.loadings) / by_hand(usage, loadings), rel=1e-6)
+
+
 @pytest.mark.parametrize("init", ["nndsvd", "random"])
 def test_conditions_of_an_optimum_hold(planted, init):
     X = planted[2].log1p().toarray()

@@ -13,15 +13,15 @@ rule find_archetypes:
         "logs/find_archetypes/{sample}.log",
     benchmark:
         "benchmarks/find_archetypes/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=config.get("archetypes", {}),
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 30),
         runtime=minutes(60),
-    params:
-        options=config.get("archetypes", {}),
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/find_archetypes.py"
 
@@ -42,14 +42,14 @@ rule match_signatures:
         "logs/match_signatures/{sample}.log",
     benchmark:
         "benchmarks/match_signatures/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=config.get("archetypes", {}),
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 30),
         runtime=minutes(60),
-    params:
-        options=config.get("archetypes", {}),
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/match_signatures.py"

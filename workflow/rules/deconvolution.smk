@@ -10,15 +10,15 @@ rule deconvolve:
         "logs/deconvolve/{sample}.{method}.log",
     benchmark:
         "benchmarks/deconvolve/{sample}.{method}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=options("deconvolution"),
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 20),
         runtime=minutes(60),
-    params:
-        options=options("deconvolution"),
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/deconvolve.py"
 
@@ -35,13 +35,13 @@ rule compare_methods:
         "logs/compare_methods/{sample}.log",
     benchmark:
         "benchmarks/compare_methods/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        methods=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(1000, 20),
         runtime=minutes(10),
-    params:
-        methods=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/compare_methods.py"

@@ -9,17 +9,17 @@ rule factorize:
         "logs/factorize/{sample}.{method}.log",
     benchmark:
         "benchmarks/factorize/{sample}.{method}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 30),
-        runtime=minutes(60),
     params:
         method=lambda wildcards: method_name(wildcards.method),
         n_factors=lambda wildcards: method_size(wildcards.method),
         options=options("factorization"),
         seed=config["seed"],
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 30),
+        runtime=minutes(60),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/factorize.py"
 
@@ -38,14 +38,14 @@ rule factorize_jointly:
         "logs/factorize_jointly/{sample}.log",
     benchmark:
         "benchmarks/factorize_jointly/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=config.get("joint_nmf", {}),
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 30),
         runtime=minutes(60),
-    params:
-        options=config.get("joint_nmf", {}),
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/factorize_jointly.py"

@@ -5,15 +5,15 @@ rule simulate_tissue:
         "logs/simulate_tissue/tissue.log",
     benchmark:
         "benchmarks/simulate_tissue/tissue.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=lambda wildcards: config["simulation"],
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 0),
         runtime=minutes(10),
-    params:
-        options=lambda wildcards: config["simulation"],
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/simulate_tissue.py"
 
@@ -29,17 +29,17 @@ rule ingest_sample:
         "logs/ingest_sample/{sample}.log",
     benchmark:
         "benchmarks/ingest_sample/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 20),
-        runtime=minutes(20),
     params:
         row=lambda wildcards: ROWS[wildcards.sample],
         carried=INPUTS.carried,
         options=config["ingest"],
         min_shared_genes=config.get("deconvolution", {}).get("min_shared_genes"),
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 20),
+        runtime=minutes(20),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/ingest_sample.py"
 
@@ -54,13 +54,13 @@ rule ingest_reference:
         "logs/ingest_reference/{reference}.log",
     benchmark:
         "benchmarks/ingest_reference/{reference}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        reference=lambda wildcards: INPUTS.references[wildcards.reference],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 20),
         runtime=minutes(20),
-    params:
-        reference=lambda wildcards: INPUTS.references[wildcards.reference],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/ingest_reference.py"

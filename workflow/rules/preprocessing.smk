@@ -8,14 +8,14 @@ rule preprocess:
         "logs/preprocess/{sample}.log",
     benchmark:
         "benchmarks/preprocess/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        options=config["preprocessing"],
+        seed=config["seed"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(3000, 30),
         runtime=minutes(20),
-    params:
-        options=config["preprocessing"],
-        seed=config["seed"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/preprocess.py"

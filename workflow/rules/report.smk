@@ -4,18 +4,12 @@ rule gather_results:
         spots="results/samples/{sample}/preprocessing/spots.h5ad",
     output:
         "results/samples/{sample}/spots.h5ad",
+    wildcard_constraints:
+        sample="[^/]+",
     log:
         "logs/gather_results/{sample}.log",
     benchmark:
         "benchmarks/gather_results/{sample}.tsv"
-    wildcard_constraints:
-        sample="[^/]+",
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 30),
-        runtime=minutes(20),
     params:
         steps=lambda wildcards: PLAN.steps[wildcards.sample],
         config=lambda wildcards: {
@@ -23,6 +17,12 @@ rule gather_results:
         },
         seed=config["seed"],
         checksums=lambda wildcards: sorted(sample_files(wildcards).values()),
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 30),
+        runtime=minutes(20),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/gather_results.py"
 
@@ -38,16 +38,16 @@ rule score_sample:
         "logs/score_sample/{sample}.log",
     benchmark:
         "benchmarks/score_sample/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(1000, 20),
-        runtime=minutes(10),
     params:
         labels=lambda wildcards: ROWS[wildcards.sample]["labels"],
         deconvolution=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
         embedding=lambda wildcards: PLAN.of(wildcards.sample, "embedding"),
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(1000, 20),
+        runtime=minutes(10),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/score_sample.py"
 
@@ -69,18 +69,18 @@ rule tabulate:
         "logs/tabulate/tables.log",
     benchmark:
         "benchmarks/tabulate/tables.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 10),
-        runtime=minutes(20),
     params:
         samples=SAMPLES,
         scored=SCORED,
         steps=PLAN.steps,
         skipped=PLAN.skipped,
         deconvolved=DECONVOLVED,
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 10),
+        runtime=minutes(20),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/tabulate.py"
 
@@ -95,15 +95,15 @@ rule plot_results:
         "logs/plot_results/{sample}.log",
     benchmark:
         "benchmarks/plot_results/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        steps=lambda wildcards: PLAN.steps[wildcards.sample],
+        labels=lambda wildcards: ROWS[wildcards.sample]["labels"],
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 30),
         runtime=minutes(20),
-    params:
-        steps=lambda wildcards: PLAN.steps[wildcards.sample],
-        labels=lambda wildcards: ROWS[wildcards.sample]["labels"],
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/plot_results.py"
 
@@ -120,17 +120,17 @@ rule record_provenance:
         "logs/record_provenance/run.log",
     benchmark:
         "benchmarks/record_provenance/run.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(1000, 0),
-        runtime=minutes(10),
     params:
         config=SETTINGS,
         steps=PLAN.steps,
         scored=SCORED,
         configfiles=[os.path.relpath(file) for file in workflow.configfiles],
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(1000, 0),
+        runtime=minutes(10),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/record_provenance.py"
 
@@ -154,16 +154,16 @@ rule render_report:
         "logs/render_report/report.log",
     benchmark:
         "benchmarks/render_report/report.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 10),
-        runtime=minutes(20),
     params:
         title=config["report"]["title"],
         samples=SAMPLES,
         rows=ROWS,
         tables=TABLES,
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 10),
+        runtime=minutes(20),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/render_report.py"

@@ -9,18 +9,18 @@ rule build_signature:
         "logs/build_signature/{reference}.log",
     benchmark:
         "benchmarks/build_signature/{reference}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
-    threads: config["numeric_threads"]
-    resources:
-        mem_mb=memory(2000, 30),
-        runtime=minutes(20),
     params:
         min_cells=lambda wildcards: INPUTS.references[wildcards.reference]["min_cells"],
         max_q=lambda wildcards: config.get("deconvolution", {}).get("max_q", 0.3),
         n_range=lambda wildcards: config.get("deconvolution", {}).get(
             "markers_per_type", [10, 100]
         ),
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 30),
+        runtime=minutes(20),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/build_signature.py"
 
@@ -38,13 +38,13 @@ rule choose_markers:
         "logs/choose_markers/{sample}.log",
     benchmark:
         "benchmarks/choose_markers/{sample}.tsv"
-    conda:
-        "../../envs/analysis.yaml"
+    params:
+        n_range=config.get("deconvolution", {}).get("markers_per_type", [10, 100]),
     threads: config["numeric_threads"]
     resources:
         mem_mb=memory(2000, 10),
         runtime=minutes(10),
-    params:
-        n_range=config.get("deconvolution", {}).get("markers_per_type", [10, 100]),
+    conda:
+        "../../envs/analysis.yaml"
     script:
         "../../scripts/choose_markers.py"

@@ -65,8 +65,8 @@ def describe_sample(name, spots, figures, row, skipped, titles):
         if key.endswith("_fit"):
             cards[f"median R, {titles.get(key.removesuffix('_fit'), key)}"] = table["pearson"].median()
     notes = [
-        f"Skipped: {step.stage}, {titles.get(step.method, step.method)}: {step.reason}."
-        for step in skipped.itertuples()
+        f"Skipped, since {reason}: {', '.join(titles.get(step, step) for step in steps)}."
+        for reason, steps in skipped.groupby("reason", sort=False)["method"]
     ]
     if row.get("reference"):
         notes.append(f"Reference: {row['reference']}.")

@@ -69,8 +69,14 @@ def significant(value, digits=3):
 
 
 def data_url(png):
-    """PNG bytes as a URL that holds them."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    """A PNG's picture as a URL that holds it, as WebP, which is a quarter of the size at the same look."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    packed = BytesIO()
+    Image.open(BytesIO(png)).convert("RGB").save(packed, "WEBP", quality=86, method=4)
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode()
 
 
 def explorer_data(spots, titles):
@@ -97,8 +103,16 @@ def explorer_data(spots, titles):
         "y": _rounded(layout.xy[:, 1]),
         "spatial": layout.spatial,
         "diameter": float(f"{layout.diameter:.4g}"),
-        "groups": [group for group in _groups(spots, titles) if group["fields"]],
+        "groups": sorted(
+            (group for group in _groups(spots, titles) if group["fields"]), key=lambda group: _place(group["name"])
+        ),
     }
+
+
+def _place(name):
+    """Groups in the order in which people look for them."""
+    order = ("Proportions", "Archetypes", "Signature", "Factors", "Labels", "Agreement", "Quality")
+    return next(place for place, start in enumerate(order) if name.startswith(start))
 
 
 def _groups(spots, titles):
