@@ -1,0 +1,57 @@
+"""What each sample runs and why it skips the rest."""
+
+import pytest
+
+from pointillist.data.inputs import Sample
+from pointillist.data.inspection import Contents
+from pointillist.planning import Step, plan_steps
+from pointillist.record import Method
+
+STAGES = {
+    "deconvolution": {"nnls": Method("nnls", "", "", print, needs=frozenset({"reference"}))},
+    "factorization": {"nmf": Method("nmf", "", "", print)},
+    "embedding": {"vae": Method("vae", "", "", print)},
+}
+CONFIG = {
+    "deconvolution": {"methods": ["nnls"]},
+    "factorization": {"methods": ["nmf"], "n_factors": [5, 9]},
+    "joint_nmf": {"modalities": ["rna", "protein"]},
+    "archetypes": {},
+    "embedding": {"models": ["vae"]},
+}
+FULL = Sample("full", {"reference": "atlas"}, Contents("h5ad", has_coordinates=True, modalities=("rna", "protein")))
+BARE = Sample("bare", {}, Contents("h5ad"))
+
+
+def test_a_full_sample_runs_everything():
+    plan = plan_steps([FULL], CONFIG, STAGES)
+    assert plan.skipped == []
+    assert plan.of("full", "factorization") == ["nmf_5", "nmf_9"]
+    assert plan.of("full", "archetypes") == ["archetypes", "matching"]
+    assert plan.of("full", "embedding") == ["pca", "neighbour_mean_pca", "vae"]
+
+
+def test_a_bare_sample_says_what_it_lacks():
+    plan = plan_steps([BARE], CONFIG, STAGES)
+    reasons = {step.method: reason for _, step, reason in plan.skipped}
+    assert set(reasons) == {"graph", "nnls", "joint_nmf", "matching", "neighbour_mean_pca"}
+    assert "reference" in reasons["nnls"]
+    assert "'protein'" in reasons["joint_nmf"]
+    assert "coordinates" in reasons["graph"]
+    assert plan.of("bare", "embedding") == ["pca", "vae"]
+
+
+def test_a_stage_without_section_is_off():
+    plan = plan_steps([FULL], {"factorization": CONFIG["factorization"]}, STAGES)
+    assert [step for step in plan.steps["full"] if step.stage not in ("factorization", "preprocessing")] == []
+
+
+@pytest.mark.parametrize(
+    "row, needed", [({"gene_sets": "a"}, {"gene_sets"}), ({"reference": "a"}, {"reference", "gene_sets"})]
+)
+def test_a_reference_stands_in_for_gene_sets(row, needed):
+    assert Sample("s", row, Contents("h5ad")).has == needed
+
+
+def test_steps_are_told_apart():
+    assert Step("a", "b") == Step("a", "b") != Step("a", "c")
