@@ -14,7 +14,7 @@ with job(snakemake) as log:
     counts = kept.layers["counts"][:, kept.var["highly_variable"].to_numpy()]
     model = METHODS[snakemake.wildcards.model]
     log.info("%s: %d spots × %d genes", model.title, *counts.shape)
-    result = model.run(counts, options=snakemake.params.options, seed=snakemake.params.seed)
+    result = model.run(counts, options=snakemake.params.options, seed=snakemake.params.seed, spots=kept.obs_names)
     write_table(
         by_spot(result.latent, spots, component_names("latent", result.latent.shape[1])), snakemake.output.latent
     )

@@ -33,6 +33,7 @@ with job(snakemake) as log:
         options["min_score"],
         options["max_q"],
         seed=snakemake.params.seed,
+        preference=options["preference"],
     )
     matching = archetypes.matching_table(
         refined.matching, markers, kept.obsm["X_pca"], membership, refined.anchors, kept.obs_names

@@ -45,6 +45,9 @@ RECORD = Method(
         "n_anchors": _option(60, "anchor spots of an archetype or signature", type="integer", minimum=3),
         "min_score": _option(0.5, "least mean score of a pair, in standard deviations over spots", type="number"),
         "max_q": _option(0.05, "largest q-value of a pair's enrichment", type="number", exclusiveMinimum=0, maximum=1),
+        "preference": _option(
+            "two_sided", "score against enrichment, or shared anchors (Starfysh)", enum=["two_sided", "overlap"]
+        ),
         "n_added": _option(10, "markers that a paired archetype lends its signature", type="integer", minimum=0),
         "n_rounds": _option(5, "most rounds of refinement", type="integer", minimum=0),
     },
