@@ -56,7 +56,9 @@ def add_archetypes(step):
     else:
         contract.add_spots_table(spots, "signature_scores", read("archetypes", "signature_scores.parquet"))
         for name in ("matching", "refinement", "signature_anchors"):
-            spots.uns["archetypes"][name] = pd.read_csv(folder / f"archetypes/{name}.csv", keep_default_na=False)
+            table = pd.read_csv(folder / f"archetypes/{name}.csv", dtype={"barcode": str})
+            texts = table.select_dtypes(object).columns
+            spots.uns["archetypes"][name] = table.fillna(dict.fromkeys(texts, ""))
 
 
 def add_embedding(model):

@@ -1,6 +1,7 @@
 """Figures of the report: each function draws one and returns it; nothing here reads or writes files."""
 
 from dataclasses import dataclass
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -207,6 +208,7 @@ def truth_figure(estimates, truth, colours):
             layout="constrained", squeeze=False, sharex=True, sharey=True,
         )  # fmt: skip
         for row, (method, table) in zip(axes, estimates.items()):
+            method = fill(method, 18)
             spots = truth.index.intersection(table.dropna(how="all").index)
             for axis, name in zip(row, types):
                 axis.plot([0, 1], [0, 1], color="#BBBBBB", lw=0.8, zorder=0)
@@ -305,7 +307,7 @@ def _draw(axis, layout, colours, title, limits=True):
         offset_transform=axis.transData, facecolors=colours[visible], linewidths=0,
     )  # fmt: skip
     axis.add_collection(spots)
-    axis.set_title(title)
+    axis.set_title(fill(str(title), 28))
     axis.set_axis_off()
     if limits:
         _frame(axis, layout)

@@ -126,7 +126,12 @@ def _deconvolution(spots, layout, methods, titles, truth):
             "agreement",
             "Where the methods disagree",
             "Mean Jensen–Shannon divergence (bits) between the methods' proportions: 0 where they agree.",
-            plotting.maps_figure(layout, spots.obsm["agreement"][["jsd"]], "viridis", shared_scale=False),
+            plotting.maps_figure(
+                layout,
+                spots.obsm["agreement"][["jsd"]].set_axis(["disagreement (bits)"], axis=1),
+                "viridis",
+                shared_scale=False,
+            ),
         )
     if truth is not None:
         estimates = {titles[method]: spots.obsm[f"{method}_proportions"] for method in methods}
