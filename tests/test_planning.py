@@ -4,7 +4,7 @@ import pytest
 
 from pointillist.data.inputs import Sample
 from pointillist.data.inspection import Contents
-from pointillist.planning import Step, plan_steps
+from pointillist.planning import plan_steps
 from pointillist.record import Method
 
 STAGES = {
@@ -51,7 +51,3 @@ def test_a_stage_without_section_is_off():
 )
 def test_a_reference_stands_in_for_gene_sets(row, needed):
     assert Sample("s", row, Contents("h5ad")).has == needed
-
-
-def test_steps_are_told_apart():
-    assert Step("a", "b") == Step("a", "b") != Step("a", "c")

@@ -41,7 +41,7 @@ def quality_control(counts, genes, min_counts="auto", min_genes="auto", max_mito
     counts = sparse.csr_matrix(counts)
     mitochondrial = pd.Series(np.asarray(genes, dtype=str)).str.match(_MITOCHONDRIAL).to_numpy()
     total = np.asarray(counts.sum(axis=1), dtype=float).ravel()
-    detected = np.diff(counts.indptr) if counts.has_canonical_format else (counts > 0).sum(axis=1).A1
+    detected = np.asarray((counts > 0).sum(axis=1)).ravel()
     share = np.divide(
         np.asarray(counts[:, mitochondrial].sum(axis=1), dtype=float).ravel(),
         total,

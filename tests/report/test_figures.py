@@ -1,7 +1,5 @@
 """Figures: every result gets one, spots lie where they are, and the same figure is the same bytes."""
 
-import json
-
 import anndata
 import numpy as np
 import pandas as pd
@@ -69,7 +67,3 @@ def test_the_same_figure_is_the_same_bytes(spots, tmp_path, ending):
         figure = plotting.maps_figure(plotting.Layout.of(spots), spots.obsm["nnls_proportions"])
         plotting.save(figure, tmp_path / f"{name}.{ending}")
     assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
-
-
-def test_settings_are_json(spots):
-    assert json.loads(spots.uns["pointillist"]["preprocessing"])["seed"] == 0
