@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from pointillist.signature import Signature, build_signature, choose_markers, rank_markers
+from pointillist.signature import Signature, build_signature, choose_markers, informative_genes, rank_markers
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,15 @@ def cells():
     return sparse.csr_matrix(counts), types, [f"gene_{i:02d}" for i in range(60)]
 
 
-def test_signature_is_the_mean_of_scaled_cells(cells):
+def test_signature_is_each_types_counts_per_ten_thousand(cells):
     counts, types, genes = cells
     built = build_signature(counts, types, genes)
     dense = pd.DataFrame(counts.toarray(), columns=genes)
-    expected = dense.div(dense.sum(axis=1), axis=0).mul(1e4).groupby(types).mean()
+    sums = dense.groupby(types).sum()
+    expected = sums.div(sums.sum(axis=1), axis=0).mul(1e4)
     pd.testing.assert_frame_equal(built.to_frame(), expected, check_names=False)
     assert built.n_cells.tolist() == [40, 30, 20]
+    np.testing.assert_allclose(built.mean_counts, dense.sum(axis=1).groupby(types).mean())
     assert built.condition_number == pytest.approx(np.linalg.cond(expected))
 
 
@@ -103,3 +105,10 @@ def test_types_with_few_cells_are_left_out(cells):
 def test_an_unknown_gene_is_refused():
     with pytest.raises(KeyError, match="absent"):
         Signature(np.eye(2), np.array(["a", "b"]), np.array(["g", "h"]), None).restrict(["g", "x"])
+
+
+def test_informative_genes_are_those_that_differ_between_types():
+    matrix = np.array([[50.0, 10.0, 3.0, 100.0], [50.0, 1.0, 30.0, 101.0]])
+    signature = Signature(matrix, np.array(["a", "b"]), np.array(["even", "one", "two", "loud"]))
+    assert informative_genes(signature, 2).tolist() == ["one", "two"]
+    assert informative_genes(signature, 9).tolist() == ["even", "one", "two", "loud"]

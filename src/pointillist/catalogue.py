@@ -10,4 +10,5 @@ BASELINES = {"pca": "Principal components", "neighbour_mean_pca": "Neighbour-mea
 
 RECORDS = {**DECONVOLUTION, **FACTORIZATION, JOINT.name: JOINT, ARCHETYPES.name: ARCHETYPES, **EMBEDDING}
 STEPS = {"graph": "Neighbour graph", "matching": "Matching of archetypes to signatures"}
-TITLES = {**STEPS, **BASELINES, **{name: record.title for name, record in RECORDS.items()}}
+CONSENSUS = {"consensus": "Consensus"}
+TITLES = {**STEPS, **BASELINES, **CONSENSUS, **{name: record.title for name, record in RECORDS.items()}}

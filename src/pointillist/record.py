@@ -29,6 +29,8 @@ class Method:
         method, and the report says so.
     gives : str
         Key in the AnnData contract, such as ``nnls_proportions``.
+    genes : {"markers", "shared"}
+        Of a method that uses a reference: its marker genes, or all that sample and reference share.
     options : dict
         JSON Schema of each option, with its default and description.
     """
@@ -40,13 +42,19 @@ class Method:
     citations: tuple = ()
     needs: frozenset = frozenset()
     gives: str = ""
+    genes: str = "markers"
     options: dict = field(default_factory=dict)
 
     def defaults(self):
         """Options at their default values."""
         return {name: schema["default"] for name, schema in self.options.items()}
 
+    def takes(self, name):
+        """Whether the method has a use for some context."""
+        return name in inspect.signature(self.function).parameters
+
     def run(self, *arrays, options=None, **context):
         """Call the method with its options and what its signature takes of the context (seed, totals, graph, …)."""
-        taken = inspect.signature(self.function).parameters
-        return self.function(*arrays, **(options or {}), **{name: context[name] for name in context if name in taken})
+        return self.function(
+            *arrays, **(options or {}), **{name: context[name] for name in context if self.takes(name)}
+        )

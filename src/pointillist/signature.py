@@ -1,6 +1,9 @@
 """Signature: mean expression of each cell type, and the marker genes that tell the types apart.
 
-    R[k] = mean over cells of type k of counts / cell total × 1e4        (linear scale, never logged)
+    R[k] = Σ counts of the type's cells / Σ their totals × 1e4           (linear scale, never logged)
+
+A cell weighs as much as it has counts: the mean of counts / total would give a cell of 200 counts, mostly noise, the
+same say as one of 20,000.
 
 Markers are genes over-expressed in one type against every other: Welch's t-test on log1p(counts / total × 1e4) between
 the type's cells and all others, Benjamini–Hochberg q below a bound, and a mean above that of each other type; ordered
@@ -30,16 +33,19 @@ class Signature:
     Attributes
     ----------
     matrix : ndarray, cell types × genes
-        Mean of counts / cell total × 1e4.
+        Counts of the type's cells per 10,000 of their total.
     cell_types : ndarray of str
     genes : ndarray of str
     n_cells : ndarray of int, cell types
+    mean_counts : ndarray, cell types
+        Mean total counts of a cell.
     """
 
     matrix: np.ndarray
     cell_types: np.ndarray
     genes: np.ndarray
-    n_cells: np.ndarray
+    n_cells: np.ndarray | None = None
+    mean_counts: np.ndarray | None = None
 
     @property
     def condition_number(self):
@@ -87,9 +93,33 @@ def build_signature(counts, cell_types, genes, min_cells=1):
         Fewer than two cell types have `min_cells` cells.
     """
     counts, membership, names, n_cells = _by_type(counts, cell_types, min_cells)
-    normalised = _per_ten_thousand(counts)
-    mean = np.asarray((membership.T @ normalised).todense()) / n_cells[:, None]
-    return Signature(mean, names, np.asarray(genes), n_cells)
+    sums = np.asarray((membership.T @ counts).todense())
+    totals = sums.sum(axis=1)
+    empty = names[totals == 0].tolist()
+    if empty:
+        raise ValueError(f"the cells of types {empty} hold no counts")
+    return Signature(sums / totals[:, None] * SCALE, names, np.asarray(genes), n_cells, totals / n_cells)
+
+
+def informative_genes(signature, n_genes):
+    """The genes that differ most between cell types beyond their noise, in the signature's order.
+
+    Parameters
+    ----------
+    signature : Signature
+    n_genes : int
+        How many at most.
+
+    Returns
+    -------
+    ndarray of str
+        Those with the largest variance between types over their mean, which is the variance of counts.
+    """
+    if n_genes >= len(signature.genes):
+        return signature.genes
+    mean = signature.matrix.mean(axis=0)
+    score = signature.matrix.var(axis=0) / (mean + 0.05 * mean.mean())
+    return signature.genes[np.sort(np.argsort(-score, kind="stable")[:n_genes])]
 
 
 def rank_markers(counts, cell_types, genes, min_cells=1, max_q=0.3):
@@ -118,16 +148,17 @@ def rank_markers(counts, cell_types, genes, min_cells=1, max_q=0.3):
     """
     counts, membership, names, n_cells = _by_type(counts, cell_types, min_cells)
     normalised = _per_ten_thousand(counts)
-    linear = np.asarray((membership.T @ normalised).todense()) / n_cells[:, None]
+    sums = np.asarray((membership.T @ counts).todense())
+    linear = sums / sums.sum(axis=1, keepdims=True) * SCALE
     logged = normalised.copy()
     logged.data = np.log1p(logged.data)
-    sums = np.asarray((membership.T @ logged).todense())
+    log_sums = np.asarray((membership.T @ logged).todense())
     squares = np.asarray((membership.T @ logged.multiply(logged)).todense())
 
     tables = []
     for k, name in enumerate(names):
         others = np.arange(len(names)) != k
-        p_value = _welch(*_moments(sums, squares, n_cells, ~others), *_moments(sums, squares, n_cells, others))
+        p_value = _welch(*_moments(log_sums, squares, n_cells, ~others), *_moments(log_sums, squares, n_cells, others))
         q_value = stats.false_discovery_control(p_value)
         fold = np.log1p(linear[k]) - np.log1p(linear[others].max(axis=0))
         chosen = np.flatnonzero((q_value < max_q) & (fold > 0))

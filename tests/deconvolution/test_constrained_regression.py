@@ -145,11 +145,83 @@ class TestConstrainedRegression:
             constrained_regression(np.where(X > 100, np.nan, X) * np.nan, R, constraint)
 
 
+def test_every_spot_may_have_its_own_gram_matrix(problem):
+    X, R, _ = problem
+    rng = np.random.default_rng(4)
+    weights = rng.gamma(1, 1, X.shape)
+    grams = np.einsum("sg,kg,lg->skl", weights, R, R)
+    cross = (weights * X) @ R.T
+    ours = nonnegative_least_squares(grams, cross)
+    theirs = np.array([optimize.nnls(np.sqrt(w)[:, None] * R.T, np.sqrt(w) * y)[0] for w, y in zip(weights, X)])
+    np.testing.assert_allclose(ours, theirs, atol=1e-8)
+    assert kkt_residual(grams, cross, ours).max() < 1e-8
+    shares = simplex_least_squares(grams, cross)
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert kkt_residual(grams, cross, shares, equality=True).max() < 1e-8
+
+
+def test_coefficients_can_be_kept_at_zero(problem):
+    X, R, _ = problem
+    allowed = np.ones((len(X), len(R)), dtype=bool)
+    allowed[:, [2, 5]] = False
+    ours = nonnegative_least_squares(R @ R.T, X @ R.T, allowed)
+    kept = [0, 1, 3, 4, 6, 7, 8]
+    np.testing.assert_allclose(ours[:, kept], nonnegative_least_squares(R[kept] @ R[kept].T, X @ R[kept].T), atol=1e-9)
+    assert not ours[:, [2, 5]].any()
+
+
+def test_inverse_variance_weights_are_the_inverse_of_the_mean_expression(problem):
+    X, R, _ = problem
+    mean = R.mean(axis=0)
+    weights = np.sqrt(1 / (mean + 0.05 * mean.mean()))
+    ours = constrained_regression(X, R, weights="inverse_variance").abundance
+    theirs = np.array([optimize.nnls(weights[:, None] * R.T, weights * y)[0] for y in X])
+    np.testing.assert_allclose(ours, theirs, atol=1e-8)
+
+
+def test_dampened_weights_are_a_fixed_point(problem):
+    """Weighted least squares with the weights of its own fit gives that fit back, to the tolerance of the rounds."""
+    from pointillist.deconvolution.constrained_regression import _dampened_weights, _dampening, _pairs
+
+    X, R, P = problem
+    ours = constrained_regression(X, R, weights="dampened")
+    start = nonnegative_least_squares(R @ R.T, X @ R.T)
+    limit = 2.0 ** _dampening(X.sum(axis=0), R, start.sum(axis=0) @ R, _pairs(R), 0)
+    assert limit > 1
+    weights = np.sqrt(_dampened_weights(ours.abundance @ R, limit))
+    again = np.array([optimize.nnls(w[:, None] * R.T, w * y)[0] for w, y in zip(weights, X)])
+    change = np.abs(again - ours.abundance).sum(axis=1) / ours.abundance.sum(axis=1)
+    assert np.median(change) < 0.05
+    assert np.corrcoef(ours.proportions.ravel(), P.ravel())[0, 1] > 0.95
+
+
+def test_dampened_weights_serve_a_rare_type_that_plain_ones_miss():
+    """A type whose markers are faint: unweighted squares are ruled by the loud genes that all types share."""
+    rng = np.random.default_rng(7)
+    R = np.vstack([np.r_[rng.gamma(2, 200, 30), rng.gamma(2, 1, 90)] for _ in range(4)])
+    R[:, :30] = R[0, :30] * rng.uniform(0.97, 1.03, (4, 30))
+    for k in range(4):
+        R[k, 30 + 20 * k : 50 + 20 * k] += 12
+    P = rng.dirichlet([1, 1, 1, 0.2], 300)
+    X = rng.poisson(P @ R).astype(float)
+
+    def error(weights):
+        return np.sqrt(((constrained_regression(X, R, weights=weights).proportions - P) ** 2).mean())
+
+    assert error("dampened") < 0.7 * error("none")
+    assert error("inverse_variance") < 0.7 * error("none")
+
+
 def test_simplex_scales_by_the_totals_given():
     R = np.array([[8.0, 1.0, 1.0], [1.0, 2.0, 1.0]])
     spot = np.array([[0.25, 0.75]]) @ R
     result = constrained_regression(spot, R, "simplex", spot_totals=spot.sum(1), type_totals=R.sum(1))
     np.testing.assert_allclose(result.proportions, [[0.25, 0.75]], atol=1e-10)
+
+
+def test_unknown_weights():
+    with pytest.raises(ValueError, match="weights"):
+        constrained_regression(np.ones((2, 3)), np.ones((2, 3)), weights="heavy")
 
 
 def test_unknown_constraint():

@@ -1,8 +1,9 @@
-"""Least squares under constraints for many right-hand sides that share one Gram matrix.
+"""Least squares under constraints for many spots, which share one Gram matrix or have one each.
 
 Non-negative: ``min_f ½ fᵀGf − bᵀf`` with ``f ≥ 0`` by block principal pivoting (Kim & Park 2011): the variables are
 split into a passive set F (free) and the rest (zero); all that break their sign change sides at once, with a
-one-at-a-time rule as the guard against cycles. Spots with the same F share one Cholesky factor.
+one-at-a-time rule as the guard against cycles. With a shared Gram matrix, spots with the same F share one Cholesky
+factor; with one each (weights that depend on the spot) all systems are solved together, the rest masked out.
 
 Simplex: the same with ``Σ f = 1``. With the multiplier λ of the sum, ``f(λ)`` is the non-negative solution for
 ``b + λ1``, and ``s(λ) = Σ f(λ)`` never falls and is linear as long as F stays: Newton's step on ``s(λ) = 1`` is exact
@@ -20,19 +21,21 @@ _TOLERANCE = 1e-12
 _FULL_EXCHANGES = 3
 
 
-def nonnegative_least_squares(gram, cross):
+def nonnegative_least_squares(gram, cross, allowed=None):
     """Non-negative least squares of many spots against one signature.
 
     Parameters
     ----------
-    gram : ndarray, K × K
-        ``R W Rᵀ``, positive definite.
-    cross : ndarray, S × K
+    gram : ndarray, K × K, or spots × K × K
+        ``R W Rᵀ``, positive definite; one for all spots or one for each.
+    cross : ndarray, spots × K
         ``X W Rᵀ``.
+    allowed : ndarray of bool, spots × K, optional
+        Coefficients that may differ from zero; by default all.
 
     Returns
     -------
-    ndarray, S × K
+    ndarray, spots × K
 
     Raises
     ------
@@ -40,7 +43,7 @@ def nonnegative_least_squares(gram, cross):
         The Gram matrix is not positive definite: some cell types have linearly dependent signatures.
     """
     scaled, scale = _unit_diagonal(gram)
-    return _block_pivoting(scaled, cross / scale)[0] / scale
+    return _block_pivoting(scaled, cross / scale, allowed=allowed)[0] / scale
 
 
 def simplex_least_squares(gram, cross, max_iter=100):
@@ -57,19 +60,20 @@ def simplex_least_squares(gram, cross, max_iter=100):
     n_spots = len(cross)
     ones = 1 / scale
     # At the solution λ = (Gf − b)_k for every passive k, and Gf is a mean of entries of G: that brackets λ.
-    slack = 1e-9 * (np.abs(gram).max() + np.abs(cross).max())
-    low = gram.min() - cross.max(axis=1) - slack
-    high = gram.max() - cross.min(axis=1) + slack
+    smallest, largest = gram.min(axis=(-2, -1)), gram.max(axis=(-2, -1))
+    slack = 1e-9 * (np.abs(largest) + np.abs(cross).max())
+    low = smallest - cross.max(axis=1) - slack
+    high = largest - cross.min(axis=1) + slack
     multiplier = (low + high) / 2
     solution = np.empty(cross.shape)
     passive = np.ones(cross.shape, dtype=bool)
     todo = np.arange(n_spots)
     for _ in range(max_iter):
-        right = (cross[todo] + multiplier[todo, None]) / scale
-        found, passive[todo] = _block_pivoting(scaled, right, passive[todo])
-        solution[todo] = found / scale
+        right = (cross[todo] + multiplier[todo, None]) * _of(ones, todo)
+        found, passive[todo] = _block_pivoting(_of(scaled, todo, 3), right, passive[todo])
+        solution[todo] = found * _of(ones, todo)
         excess = solution[todo].sum(axis=1) - 1
-        slope = _sum_slope(scaled, ones, passive[todo])
+        slope = _sum_slope(_of(scaled, todo, 3), _of(ones, todo), passive[todo])
         over = excess > 0
         high[todo[over]] = multiplier[todo[over]]
         low[todo[~over]] = multiplier[todo[~over]]
@@ -89,7 +93,7 @@ def kkt_residual(gram, cross, solution, equality=False):
 
     For `equality` the multiplier of the sum is the one that the passive coefficients share.
     """
-    gradient = solution @ gram - cross
+    gradient = _times(solution, gram) - cross
     if equality:
         positive = solution > 0
         gradient = gradient - (gradient * positive).sum(axis=1, keepdims=True) / positive.sum(axis=1, keepdims=True)
@@ -99,27 +103,43 @@ def kkt_residual(gram, cross, solution, equality=False):
 
 
 def _unit_diagonal(gram):
-    diagonal = np.diag(gram)
+    diagonal = np.diagonal(gram, axis1=-2, axis2=-1)
     if not (diagonal > 0).all():
-        empty = np.flatnonzero(~(diagonal > 0)).tolist()
+        empty = np.flatnonzero((~(diagonal > 0)).reshape(-1, diagonal.shape[-1]).any(axis=0)).tolist()
         raise ValueError(f"cell types at positions {empty} express none of the genes used: add markers or drop them")
     scale = np.sqrt(diagonal)
-    return gram / np.outer(scale, scale), scale
+    return gram / (scale[..., :, None] * scale[..., None, :]), scale
 
 
-def _block_pivoting(gram, cross, passive=None):
+def _of(values, spots, n_dim=2):
+    """The part of `values` that belongs to some spots, where spots have values of their own."""
+    return values[spots] if values.ndim == n_dim else values
+
+
+def _times(rows, gram):
+    """``rows[s] @ gram`` of each spot, with its own Gram matrix or the shared one."""
+    return rows @ gram if gram.ndim == 2 else np.einsum("sk,skl->sl", rows, gram)
+
+
+def _block_pivoting(gram, cross, passive=None, allowed=None):
     """Solve all rows of `cross`; returns the solutions and their passive sets."""
     n_spots, n_types = cross.shape
     passive = cross > 0 if passive is None else passive.copy()
+    if allowed is not None:
+        passive &= allowed
     best = np.full(n_spots, n_types + 1)
     exchanges = np.full(n_spots, _FULL_EXCHANGES)
     solution = np.zeros_like(cross)
     bound = _TOLERANCE * np.abs(cross).max(axis=1, keepdims=True, initial=0)
     todo = np.arange(n_spots)
     while len(todo):
-        solution[todo] = _solve_by_passive_set(gram, cross[todo], passive[todo])
-        dual = solution[todo] @ gram - cross[todo]
-        wrong = np.where(passive[todo], solution[todo] < -bound[todo], dual < -bound[todo])
+        own = _of(gram, todo, 3)
+        found = _solve_by_passive_set(own, cross[todo], passive[todo])
+        solution[todo] = found
+        dual = _times(found, own) - cross[todo]
+        wrong = np.where(passive[todo], found < -bound[todo], dual < -bound[todo])
+        if allowed is not None:
+            wrong &= allowed[todo]
         count = wrong.sum(axis=1)
         improved = count < best[todo]
         best[todo[improved]] = count[improved]
@@ -136,6 +156,8 @@ def _block_pivoting(gram, cross, passive=None):
 
 
 def _solve_by_passive_set(gram, cross, passive):
+    if gram.ndim == 3:
+        return _solve_masked(gram, cross, passive)
     solution = np.zeros_like(cross)
     for members, spots in _groups(passive):
         if len(members):
@@ -144,8 +166,24 @@ def _solve_by_passive_set(gram, cross, passive):
     return solution
 
 
+def _solve_masked(gram, cross, passive):
+    """Every spot's own system on its passive set, with the identity in place of the rest."""
+    system = gram * (passive[:, :, None] & passive[:, None, :])
+    diagonal = np.arange(cross.shape[1])
+    system[:, diagonal, diagonal] += ~passive
+    try:
+        return np.linalg.solve(system, (cross * passive)[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "the signatures of some cell types are linearly dependent on the genes used: merge types that cannot be "
+            "told apart, or use more markers"
+        ) from None
+
+
 def _sum_slope(gram, ones, passive):
     """Derivative of Σ f with respect to the multiplier, ``1ᵀ G_FF⁻¹ 1``, for each spot."""
+    if gram.ndim == 3:
+        return (_solve_masked(gram, ones * passive, passive) * ones).sum(axis=1)
     slope = np.zeros(len(passive))
     for members, spots in _groups(passive):
         if len(members):

@@ -8,6 +8,26 @@ import pandas as pd
 from pointillist.metrics import jensen_shannon, row_pearson
 
 
+def find_consensus(proportions, preferred=()):
+    """Mean of the proportions of some methods.
+
+    Parameters
+    ----------
+    proportions : dict of str to DataFrame, spots × cell types
+        Of each method that ran.
+    preferred : sequence of str
+        The methods that the mean is of; where none of them ran, of all that did.
+
+    Returns
+    -------
+    consensus : DataFrame, spots × cell types
+        NaN where one of the methods has no estimate.
+    members : list of str
+    """
+    members = [name for name in proportions if name in preferred] or list(proportions)
+    return sum(proportions[name] for name in members) / len(members), members
+
+
 def compare_methods(proportions):
     """Consensus of several methods and their disagreement in every spot.
 

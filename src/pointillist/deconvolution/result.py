@@ -1,9 +1,11 @@
 """What every deconvolution method returns, and the goodness of fit they share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
+
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,61 @@ class Deconvolution:
         Goodness of fit: ``pearson`` and ``rmse`` between the spot and its reconstruction, and what the method adds.
     abundance : ndarray, spots × cell types, optional
         On the method's own scale, where it has one.
+    lower, upper : ndarray, spots × cell types, optional
+        Bounds of the 95 % interval of each proportion, where the method has a model of its noise.
     """
 
     proportions: np.ndarray
     fit: dict = field(default_factory=dict)
     abundance: np.ndarray | None = None
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+
+
+def per_cell(result, mean_counts):
+    """Turn shares of the RNA into shares of the cells.
+
+    A cell type whose cells hold twice the counts of another's gives twice the RNA: each share is divided by the mean
+    count of the type's cells in the reference, and the row by its new sum.
+
+    Parameters
+    ----------
+    result : Deconvolution
+    mean_counts : ndarray, cell types
+        Mean total counts of a cell.
+
+    Returns
+    -------
+    Deconvolution
+        Bounds move with their proportion, the others keeping their ratios.
+
+    Raises
+    ------
+    ValueError
+        A mean count that is not positive.
+    """
+    mean_counts = np.asarray(mean_counts, dtype=float)
+    if not (mean_counts > 0).all():
+        raise ValueError(f"mean counts per cell are {mean_counts.tolist()}, expected positive numbers")
+    size = mean_counts / mean_counts.mean()
+    shares = result.proportions / size
+    total = shares.sum(axis=1, keepdims=True)
+    rest = total - shares
+
+    def bound(value):
+        # The share at its bound, beside the others shrunk or grown to fill what it leaves.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(result.proportions < 1, (1 - value) / (1 - result.proportions), 0.0)
+            moved = value / size
+            return np.where(value >= 1, 1.0, moved / (moved + rest * room))
+
+    return replace(
+        result,
+        proportions=shares / total,
+        abundance=None if result.abundance is None else result.abundance / size,
+        lower=None if result.lower is None else bound(result.lower),
+        upper=None if result.upper is None else bound(result.upper),
+    )
 
 
 def to_proportions(abundance):
@@ -31,7 +83,32 @@ def to_proportions(abundance):
     return np.divide(abundance, total, out=np.full_like(abundance, np.nan), where=total > 0)
 
 
-def goodness_of_fit(X, R, abundance):
+def blocks(X, size=BLOCK):
+    """Yield (slice of spots, that part of `X` as float), so that no copy of a large sample is ever made."""
+    for start in range(0, X.shape[0], size):
+        part = slice(start, min(start + size, X.shape[0]))
+        yield part, X[part].astype(float)
+
+
+def cross_products(X, weights):
+    """``X weights`` for a tall `X`, block by block.
+
+    Parameters
+    ----------
+    X : ndarray or CSR, spots × genes
+    weights : ndarray, genes × n
+
+    Returns
+    -------
+    ndarray, spots × n
+    """
+    product = np.empty((X.shape[0], weights.shape[1]))
+    for part, block in blocks(X):
+        product[part] = block @ weights
+    return product
+
+
+def goodness_of_fit(X, R, abundance, cross=None):
     """Pearson correlation and RMSE between each spot and its reconstruction, without making either dense.
 
     Parameters
@@ -39,15 +116,19 @@ def goodness_of_fit(X, R, abundance):
     X : ndarray or CSR, spots × genes
     R : ndarray, cell types × genes
     abundance : ndarray, spots × cell types
+    cross : ndarray, spots × cell types, optional
+        ``X Rᵀ``, where it is known already.
 
     Returns
     -------
     dict with ``pearson`` and ``rmse``, arrays of length spots
     """
-    n_genes = R.shape[1]
-    cross = np.asarray(X @ R.T)
-    squares = X.multiply(X).sum(axis=1) if sparse.issparse(X) else (X * X).sum(axis=1)
-    observed, observed_squares = _flat(X.sum(axis=1)), _flat(squares)
+    n_spots, n_genes = X.shape
+    cross = cross_products(X, R.T) if cross is None else cross
+    observed, observed_squares = np.empty(n_spots), np.empty(n_spots)
+    for part, block in blocks(X):
+        observed[part] = _flat(block.sum(axis=1))
+        observed_squares[part] = _flat((block.multiply(block) if sparse.issparse(block) else block**2).sum(axis=1))
     fitted = abundance @ R.sum(axis=1)
     fitted_squares = np.einsum("sk,sk->s", abundance @ (R @ R.T), abundance)
     product = np.einsum("sk,sk->s", abundance, cross)
@@ -77,6 +158,11 @@ def check_shapes(X, R):
         raise ValueError("the sample or the signature holds NaN or infinite values")
     if (values.size and values.min() < 0) or R.min() < 0:
         raise ValueError("the sample or the signature holds negative values: both are on the linear scale")
+
+
+def as_csr(X):
+    """A sparse `X` as CSR, anything else as an array."""
+    return sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
 
 
 def _flat(vector):

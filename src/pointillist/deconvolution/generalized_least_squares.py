@@ -1,0 +1,278 @@
+"""Generalised least squares: regression that knows how the cells of one type differ among themselves.
+
+    min_f (y − Rᵀf)ᵀ V⁻¹ (y − Rᵀf)   with f ≥ 0,      V = M^½ [(1 − λ) S + λ μ I] M^½
+
+``y`` is a spot's counts over the genes that sample and reference share and ``R`` the mean expression of each cell type.
+A spot is a sum of a few cells, and cells of a type do not all look like their mean: genes vary together, with the
+cell's state. Those directions must not be read as other cell types. ``S`` is their covariance, pooled over types from
+the reference's cells, of residuals divided by ``M^½``; ``M`` holds the mean expression of the genes, to which the
+variance of counts is proportional. Its shrinkage λ towards the identity is Ledoit and Wolf's, which needs no tuning.
+``V⁻¹Rᵀ`` is computed once, so that a sample costs one pass, as unweighted least squares does.
+
+Means of few cells are noisy: their noise adds ``tr(V⁻¹V_k)/n_k`` to the diagonal of the Gram matrix and draws the
+coefficients of such types towards zero. A part of it, `noise_correction`, is taken off again (Fuller's estimator with
+errors in the variables; all of it would be unbiased, and less stable).
+
+Examples
+--------
+>>> import numpy as np
+>>> rng = np.random.default_rng(0)
+>>> R = rng.gamma(0.5, 10, (2, 40))
+>>> cells, codes = rng.poisson(np.repeat(R, 30, axis=0)), np.repeat([0, 1], 30)
+>>> generalized_least_squares(np.array([[0.7, 0.3]]) @ R, R, cells, codes).proportions.round(1)
+array([[0.7, 0.3]])
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg, sparse
+
+from pointillist.deconvolution._least_squares import nonnegative_least_squares
+from pointillist.deconvolution.intervals import profile_intervals, stretch, widening
+from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
+from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
+from pointillist.deconvolution.result import (
+    Deconvolution,
+    as_csr,
+    check_shapes,
+    cross_products,
+    goodness_of_fit,
+    to_proportions,
+)
+from pointillist.record import Method
+
+log = logging.getLogger(__name__)
+
+# A covariance does not gain from more cells than this, and its cost grows with them.
+MAX_CELLS = 5000
+_FLOOR = 0.05
+_SAMPLED_SPOTS = 500
+
+
+@dataclass(frozen=True)
+class Within:
+    """How the cells of a type differ from their mean.
+
+    Attributes
+    ----------
+    scale : ndarray, genes
+        ``M^½``.
+    factor : tuple
+        Cholesky factor of the shrunk covariance of residuals divided by `scale`, for `scipy.linalg.cho_solve`.
+    shrinkage : float
+        λ, in [0, 1].
+    mean_noise : ndarray, cell types
+        ``tr(V⁻¹V_k)/n_k``: expected length of the noise in the type's mean expression.
+    """
+
+    scale: np.ndarray
+    factor: tuple
+    shrinkage: float
+    mean_noise: np.ndarray
+
+    def solve(self, columns):
+        """``V⁻¹`` times some columns, genes × n."""
+        return linalg.cho_solve(self.factor, columns / self.scale[:, None], check_finite=False) / self.scale[:, None]
+
+
+def within_type_covariance(cells, codes, R, cell_totals=None):
+    """Covariance of expression among cells of one type, shrunk by Ledoit and Wolf's rule.
+
+    Parameters
+    ----------
+    cells : ndarray or CSR, cells × genes
+        Raw counts of the reference.
+    codes : ndarray of int, cells
+        Row of `R` that a cell belongs to; −1 for none.
+    R : ndarray, cell types × genes
+        Mean expression per 10,000 counts.
+    cell_totals : ndarray, cells, optional
+        Total counts of each cell over all genes of the reference; by default over the genes given.
+
+    Returns
+    -------
+    Within
+
+    Raises
+    ------
+    ValueError
+        No cell type has two cells, or the cells do not fit the signature.
+
+    References
+    ----------
+    Ledoit & Wolf (2004), Journal of Multivariate Analysis 88:365.
+    """
+    cells, codes = as_csr(cells), np.asarray(codes)
+    if cells.shape != (len(codes), R.shape[1]) or codes.max(initial=-1) >= len(R):
+        raise ValueError(f"{cells.shape} cells × genes with {len(codes)} codes do not fit a signature of {R.shape}")
+    totals = np.asarray(cells.sum(axis=1), dtype=float).ravel() if cell_totals is None else np.asarray(cell_totals)
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(R))
+    used = np.flatnonzero((codes >= 0) & (totals > 0) & (n_cells[codes] > 1))
+    if not len(used):
+        raise ValueError("no cell type of the reference has two cells: how cells of a type differ cannot be estimated")
+    used = _evenly(used[np.argsort(codes[used], kind="stable")], MAX_CELLS)
+    codes, totals = codes[used], totals[used]
+    mean = R.mean(axis=0)
+    scale = np.sqrt(mean + _FLOOR * mean.mean())
+
+    n, n_genes = len(used), R.shape[1]
+    covariance, lengths = np.zeros((n_genes, n_genes)), np.empty(n)
+    for part in np.array_split(np.arange(n), max(1, n // 1000)):
+        residual = _residuals(cells[used[part]], codes[part], totals[part], R, n_cells, scale)
+        covariance += residual.T @ residual
+        lengths[part] = (residual**2).sum(axis=1)
+    covariance /= n
+    average = np.trace(covariance) / n_genes
+    squared = (covariance**2).sum()
+    distance = squared - average**2 * n_genes
+    error = ((lengths**2).mean() - squared) / n
+    shrinkage = float(np.clip(error / distance, 0, 1)) if distance > 0 else 1.0
+    shrunk = (1 - shrinkage) * covariance
+    shrunk[np.diag_indices(n_genes)] += max(shrinkage, 1e-3) * average
+    factor = linalg.cho_factor(shrunk, lower=True, overwrite_a=True, check_finite=False)
+
+    noise = np.zeros(len(R))
+    for k in np.unique(codes):
+        some = _evenly(np.flatnonzero(codes == k), 100)
+        residual = _residuals(cells[used[some]], codes[some], totals[some], R, n_cells, scale)
+        half = linalg.solve_triangular(factor[0], residual.T, lower=True, check_finite=False)
+        noise[k] = (half**2).sum(axis=0).mean() / n_cells[k]
+    return Within(scale, factor, shrinkage, noise)
+
+
+def generalized_least_squares(
+    X, R, cells, codes, cell_totals=None, noise_correction=0.5, platform_effect="auto", seed=0
+):
+    """Proportions of cell types by least squares in the metric of the variation within types.
+
+    Parameters
+    ----------
+    X : ndarray or CSR, spots × genes
+        Counts.
+    R : ndarray, cell types × genes
+        Signature: mean expression per 10,000 counts, linear.
+    cells : ndarray or CSR, cells × genes
+        Raw counts of the reference.
+    codes : ndarray of int, cells
+        Row of `R` that each cell belongs to; −1 for none.
+    cell_totals : ndarray, cells, optional
+        Total counts of each cell over all genes; by default over the genes given.
+    noise_correction : float
+        Part of the noise of the types' means taken off the Gram matrix, 0 to 1.
+    platform_effect : {"auto", "always", "never"}
+        Whether genes are corrected by their pseudo-bulk.
+    seed : int
+        Of the mixtures of cells that calibrate the intervals.
+
+    Returns
+    -------
+    Deconvolution
+        With ``abundance`` and calibrated intervals.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, negative or non-finite values, or linearly dependent signatures.
+
+    References
+    ----------
+    Aitken (1936), Proceedings of the Royal Society of Edinburgh 55:42. Ledoit & Wolf (2004), Journal of Multivariate
+    Analysis 88:365. Fuller (1987), Measurement Error Models.
+    """
+    check_shapes(X, R)
+    if not 0 <= noise_correction <= 1:
+        raise ValueError(f"noise_correction is {noise_correction}, expected a number from 0 to 1")
+    X, R = as_csr(X), np.asarray(R, dtype=float)
+    cells, codes = sparse.csr_array(cells, dtype=float), np.asarray(codes)
+    totals = np.asarray(cells.sum(axis=1)).ravel() if cell_totals is None else np.asarray(cell_totals, dtype=float)
+    result, (shrinkage, spread, corrected) = _fit(X, R, cells, codes, totals, noise_correction, platform_effect)
+    log.info("shrinkage %.2f; genes off by a spread of %.2f%s", shrinkage, spread, ", corrected" if corrected else "")
+
+    def fit_mixtures(*mixtures):
+        found, _ = _fit(*mixtures, noise_correction, "never")
+        return found.lower, found.proportions, found.upper
+
+    factor = widening(fit_mixtures, X, result.proportions, cells, codes, totals, seed)
+    log.info("intervals widened by %.2f, as mixtures of held-out cells ask for", factor)
+    lower, upper = stretch(result.lower, result.proportions, result.upper, factor)
+    return replace(result, lower=lower, upper=upper)
+
+
+def _fit(X, R, cells, codes, cell_totals, noise_correction, platform_effect):
+    within = within_type_covariance(cells, codes, R, cell_totals)
+    weighted = within.solve(R.T)
+    gram = R @ weighted
+    gram -= np.diag(_removable(gram, within.mean_noise, noise_correction) * within.mean_noise)
+    cross = cross_products(X, weighted)
+    abundance = nonnegative_least_squares(gram, cross)
+    gamma, spread = estimate_platform_effect(X, R, abundance, platform_effect)
+    factor = np.exp(gamma)
+    if gamma.any():
+        cross = cross_products(X, weighted / factor[:, None])
+        abundance = nonnegative_least_squares(gram, cross)
+    lower, upper = profile_intervals(gram, cross, abundance, _noise(X, R, abundance, within, factor))
+    fit = goodness_of_fit(X, R * factor, abundance)
+    return Deconvolution(to_proportions(abundance), fit, abundance, lower, upper), (
+        within.shrinkage,
+        spread,
+        gamma.any(),
+    )
+
+
+def _residuals(cells, codes, totals, R, n_cells, scale):
+    """Cells per 10,000 minus their type's mean, divided by `scale`; a mean of n cells leaves (n − 1)/n of them."""
+    dense = cells.toarray() if sparse.issparse(cells) else np.asarray(cells)
+    dense = dense * (1e4 / totals)[:, None] - R[codes]
+    return dense * np.sqrt(n_cells[codes] / (n_cells[codes] - 1))[:, None] / scale
+
+
+def _removable(gram, noise, wanted):
+    """Part of the noise that can be taken off with half of the smallest direction of `gram` left standing."""
+    if not noise.any() or not wanted:
+        return 0.0
+    largest = linalg.eigh(np.diag(noise), gram, eigvals_only=True)[-1]
+    return min(wanted, 0.5 / largest)
+
+
+def _noise(X, R, abundance, within, factor):
+    """Standard deviation of each spot's noise, in units of V: its cells', as they add up, and that of the means."""
+    total = abundance.sum(axis=1)
+    some = _evenly(np.flatnonzero(total > 0), _SAMPLED_SPOTS)
+    if not len(some):
+        return np.zeros(len(total))
+    observed = X[some].toarray() if sparse.issparse(X) else X[some]
+    residual = observed / factor - abundance[some] @ R
+    freedom = np.clip(R.shape[1] - (abundance[some] > 0).sum(axis=1), 1, None)
+    chi = np.einsum("sg,gs->s", residual, within.solve(residual.T)) / freedom
+    from_cells = np.median(chi / total[some]) * total
+    from_means = abundance**2 @ (within.mean_noise / R.shape[1])
+    return np.sqrt(from_cells + from_means)
+
+
+def _evenly(positions, n):
+    """At most `n` of some positions, evenly spaced."""
+    return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(int)]
+
+
+GLS = Method(
+    name="gls",
+    title="Generalised least squares",
+    summary="Non-negative least squares in the metric of how cells of a type differ, over all shared genes",
+    function=generalized_least_squares,
+    citations=("aitken1936", "ledoit2004", "fuller1987", "lei2018"),
+    needs=frozenset({"reference"}),
+    gives="gls_proportions",
+    genes="shared",
+    options={
+        "noise_correction": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0.5,
+            "description": "part of the noise of the cell types' means taken off: helps types with few cells",
+        },
+        "platform_effect": PLATFORM_EFFECT,
+    },
+)
