@@ -225,22 +225,52 @@ def truth_figure(estimates, truth, colours):
     return figure
 
 
-def heatmap_figure(table, colour_map=USAGE, label="", marked=(), width=None):
-    """A table as colours, with the cells in `marked` (row, column) framed."""
+def heatmap_figure(table, colour_map=USAGE, label="", marked=(), width=None, limits=(None, None), written=False):
+    """A table as colours, with the cells in `marked` (row, column) framed, and the numbers `written` if so wished."""
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(
             figsize=(width or 0.34 * table.shape[1] + 2.2, 0.2 * table.shape[0] + 1.2), layout="constrained"
         )
         values = table.to_numpy(dtype=float)
-        image = axis.imshow(values, aspect="auto", cmap=colour_map, interpolation="nearest")
+        image = axis.imshow(
+            values, aspect="auto", cmap=colour_map, interpolation="nearest", vmin=limits[0], vmax=limits[1]
+        )
         axis.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(table.shape[0]), table.index)
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
+        for row, column in np.argwhere(np.isfinite(values)) if written else ():
+            luminance = np.dot(image.to_rgba(values[row, column])[:3], (0.299, 0.587, 0.114))
+            axis.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=6.5,
+                      color="black" if luminance > 0.5 else "white")  # fmt: skip
         for row, column in marked:
             position = table.columns.get_loc(column) - 0.5, table.index.get_loc(row) - 0.5
             axis.add_patch(plt.Rectangle(position, 1, 1, fill=False, ec="#D55E00", lw=1.6))
         figure.colorbar(image, ax=axis, shrink=0.6, aspect=18, label=label)
+    return figure
+
+
+def boxes_figure(tables, colours, label=""):
+    """Distribution over spots of each column, one panel for each table: median, quartiles, and the middle 90 %."""
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            1, len(tables), figsize=(1.6 + 2.4 * len(tables), 0.2 * len(names) + 0.9), layout="constrained",
+            squeeze=False, sharex=True, sharey=True,
+        )  # fmt: skip
+        for axis, (title, table) in zip(axes[0], tables.items()):
+            for place, name in enumerate(names):
+                values = table[name].dropna().to_numpy(dtype=float) if name in table else np.empty(0)
+                if len(values):
+                    box = axis.boxplot(values, positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95),
+                                       showfliers=False, patch_artist=True)  # fmt: skip
+                    box["boxes"][0].set(facecolor=colours.get(name, PALETTE[0]), linewidth=0.6)
+                    box["medians"][0].set(color="black", linewidth=1.2)
+            axis.set_title(fill(title, 28))
+            axis.set_xlim(left=0)
+        axes[0, 0].set_yticks(range(len(names)), names)
+        axes[0, 0].invert_yaxis()
+        figure.supxlabel(label, fontsize=8)
     return figure
 
 

@@ -2,8 +2,7 @@
 
 Non-negative: ``min_f ½ fᵀGf − bᵀf`` with ``f ≥ 0`` by block principal pivoting (Kim & Park 2011): the variables are
 split into a passive set F (free) and the rest (zero); all that break their sign change sides at once, with a
-one-at-a-time rule as the guard against cycles. With a shared Gram matrix, spots with the same F share one Cholesky
-factor; with one each (weights that depend on the spot) all systems are solved together, the rest masked out.
+one-at-a-time rule as the guard against cycles. With a shared Gram matrix, spots with the same F share one inverse; with one each (weights that depend on the spot) all systems are solved together, the rest masked out.
 
 Simplex: the same with ``Σ f = 1``. With the multiplier λ of the sum, ``f(λ)`` is the non-negative solution for
 ``b + λ1``, and ``s(λ) = Σ f(λ)`` never falls and is linear as long as F stays: Newton's step on ``s(λ) = 1`` is exact
@@ -15,10 +14,10 @@ Kim & Park (2011), SIAM Journal on Scientific Computing 33:3261.
 """
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 _TOLERANCE = 1e-12
 _FULL_EXCHANGES = 3
+_BLOCK = 8192
 
 
 def nonnegative_least_squares(gram, cross, allowed=None):
@@ -108,7 +107,10 @@ def _unit_diagonal(gram):
         empty = np.flatnonzero((~(diagonal > 0)).reshape(-1, diagonal.shape[-1]).any(axis=0)).tolist()
         raise ValueError(f"cell types at positions {empty} express none of the genes used: add markers or drop them")
     scale = np.sqrt(diagonal)
-    return gram / (scale[..., :, None] * scale[..., None, :]), scale
+    scaled = gram / (scale[..., :, None] * scale[..., None, :])
+    if gram.ndim == 2:
+        _check_definite(scaled)
+    return scaled, scale
 
 
 def _of(values, spots, n_dim=2):
@@ -158,11 +160,12 @@ def _block_pivoting(gram, cross, passive=None, allowed=None):
 def _solve_by_passive_set(gram, cross, passive):
     if gram.ndim == 3:
         return _solve_masked(gram, cross, passive)
-    solution = np.zeros_like(cross)
-    for members, spots in _groups(passive):
-        if len(members):
-            factor = _cholesky(gram, members)
-            solution[np.ix_(spots, members)] = cho_solve(factor, cross[np.ix_(spots, members)].T).T
+    patterns, which = _patterns(passive)
+    inverses = _inverses(gram, patterns)
+    solution = np.empty_like(cross)
+    for start in range(0, len(cross), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        solution[part] = np.einsum("skl,sl->sk", inverses[which[part]], cross[part])
     return solution
 
 
@@ -184,29 +187,35 @@ def _sum_slope(gram, ones, passive):
     """Derivative of Σ f with respect to the multiplier, ``1ᵀ G_FF⁻¹ 1``, for each spot."""
     if gram.ndim == 3:
         return (_solve_masked(gram, ones * passive, passive) * ones).sum(axis=1)
-    slope = np.zeros(len(passive))
-    for members, spots in _groups(passive):
-        if len(members):
-            slope[spots] = ones[members] @ cho_solve(_cholesky(gram, members), ones[members])
-    return slope
+    patterns, which = _patterns(passive)
+    return np.einsum("k,pkl,l->p", ones, _inverses(gram, patterns), ones)[which]
 
 
-def _groups(passive):
-    """Yield (members of the passive set, spots that have it)."""
-    packed = np.ascontiguousarray(np.packbits(passive, axis=1))
-    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(np.bincount(group, minlength=len(first)))
-    for index, spots in zip(first, np.split(order, ends[:-1])):
-        yield np.flatnonzero(passive[index]), spots
+def _patterns(passive):
+    """The passive sets that occur, and which of them each spot has."""
+    if passive.shape[1] > 62:
+        return np.unique(passive, axis=0, return_inverse=True)
+    _, first, which = np.unique(
+        passive @ (1 << np.arange(passive.shape[1])), return_index=True, return_inverse=True
+    )
+    return passive[first], which
 
 
-def _cholesky(gram, members):
-    try:
-        return cho_factor(gram[np.ix_(members, members)], check_finite=False)
-    except LinAlgError:
+def _inverses(gram, patterns):
+    """Inverse of the Gram matrix on each passive set, zero elsewhere."""
+    inside = patterns[:, :, None] & patterns[:, None, :]
+    system = gram * inside
+    diagonal = np.arange(len(gram))
+    system[:, diagonal, diagonal] += ~patterns
+    return np.linalg.inv(system) * inside
+
+
+def _check_definite(gram):
+    """Refuse a Gram matrix of unit diagonal whose cell types are linearly dependent, naming one set of them."""
+    value, vector = np.linalg.eigh(gram)
+    if value[0] < 1e-13 * len(gram):
+        members = np.flatnonzero(np.abs(vector[:, 0]) > 0.1).tolist()
         raise ValueError(
-            f"the signatures of the cell types at positions {members.tolist()} are linearly dependent on the genes "
+            f"the signatures of the cell types at positions {members} are linearly dependent on the genes "
             "used: merge types that cannot be told apart, or use more markers"
-        ) from None
+        )

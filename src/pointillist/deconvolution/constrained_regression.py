@@ -31,8 +31,8 @@ from pointillist.deconvolution.result import (
     as_csr,
     blocks,
     check_shapes,
-    cross_products,
     goodness_of_fit,
+    pass_over,
     to_proportions,
 )
 from pointillist.record import Method
@@ -86,8 +86,8 @@ def constrained_regression(X, R, constraint="nonnegative", weights="none", spot_
         raise ValueError(f"weights is {weights!r}, expected one of {list(WEIGHTS)}")
     X, R = as_csr(X), np.asarray(R, dtype=float)
     if constraint == "nonnegative":
-        abundance, cross = _solve(X, R, nonnegative_least_squares, weights, seed)
-        return Deconvolution(to_proportions(abundance), goodness_of_fit(X, R, abundance, cross), abundance)
+        abundance, passed = _solve(X, R, nonnegative_least_squares, weights, seed)
+        return Deconvolution(to_proportions(abundance), goodness_of_fit(X, R, abundance, passed), abundance)
 
     spot_totals = _flat(X.sum(axis=1)) if spot_totals is None else _flat(spot_totals)
     type_totals = R.sum(axis=1) if type_totals is None else _flat(type_totals)
@@ -104,20 +104,21 @@ def constrained_regression(X, R, constraint="nonnegative", weights="none", spot_
 
 
 def _solve(X, R, solver, weights, seed):
-    """Coefficients, and ``X Rᵀ`` where it came along."""
-    if weights == "none":
-        cross = cross_products(X, R.T)
-        return solver(R @ R.T, cross), cross
+    """Coefficients, and ``pass_over(X, R.T)``."""
     if weights == "inverse_variance":
         mean = R.mean(axis=0)
         weighted = (R / (mean + _FLOOR * mean.mean())).T
-        return solver(R @ weighted, cross_products(X, weighted)), None
-    return _dampened(X, R, solver, seed), None
+        products, totals, squares = pass_over(X, np.hstack([weighted, R.T]))
+        return solver(R @ weighted, products[:, : len(R)]), (products[:, len(R) :], totals, squares)
+    passed = pass_over(X, R.T)
+    coefficients = solver(R @ R.T, passed[0])
+    if weights == "dampened":
+        coefficients = _dampened(X, R, solver, coefficients, seed)
+    return coefficients, passed
 
 
-def _dampened(X, R, solver, seed):
+def _dampened(X, R, solver, start, seed):
     pairs = _pairs(R)
-    start = solver(R @ R.T, cross_products(X, R.T))
     limit = 2.0 ** _dampening(_flat(X.sum(axis=0)), R, start.sum(axis=0) @ R, pairs, seed)
     coefficients = np.empty_like(start)
     for part, block in blocks(X, 1024):

@@ -39,8 +39,8 @@ from pointillist.deconvolution.result import (
     as_csr,
     blocks,
     check_shapes,
-    cross_products,
     goodness_of_fit,
+    pass_over,
     to_proportions,
 )
 from pointillist.record import Method
@@ -249,9 +249,9 @@ def _first_fit(X, R):
     """Weighted least squares, with a little of every type where the spot holds anything."""
     mean = R.mean(axis=0)
     weighted = (R / (mean + 0.05 * mean.mean())).T
-    start = nonnegative_least_squares(R @ weighted, cross_products(X, weighted))
-    total = np.asarray(X.sum(axis=1), dtype=float).ravel() / R.sum(axis=1).mean()
-    return 0.99 * start + 0.01 * total[:, None] / len(R)
+    products, totals, _ = pass_over(X, weighted)
+    start = nonnegative_least_squares(R @ weighted, products)
+    return 0.99 * start + 0.01 * totals[:, None] / (R.sum(axis=1).mean() * len(R))
 
 
 def _positive(R, n_cells):

@@ -37,8 +37,8 @@ from pointillist.deconvolution.result import (
     Deconvolution,
     as_csr,
     check_shapes,
-    cross_products,
     goodness_of_fit,
+    pass_over,
     to_proportions,
 )
 from pointillist.record import Method
@@ -205,12 +205,12 @@ def _fit(X, R, cells, codes, cell_totals, noise_correction, platform_effect):
     weighted = within.solve(R.T)
     gram = R @ weighted
     gram -= np.diag(_removable(gram, within.mean_noise, noise_correction) * within.mean_noise)
-    cross = cross_products(X, weighted)
+    cross, *_ = pass_over(X, weighted)
     abundance = nonnegative_least_squares(gram, cross)
     gamma, spread = estimate_platform_effect(X, R, abundance, platform_effect)
     factor = np.exp(gamma)
     if gamma.any():
-        cross = cross_products(X, weighted / factor[:, None])
+        cross, *_ = pass_over(X, weighted / factor[:, None])
         abundance = nonnegative_least_squares(gram, cross)
     lower, upper = profile_intervals(gram, cross, abundance, _noise(X, R, abundance, within, factor))
     fit = goodness_of_fit(X, R * factor, abundance)

@@ -90,8 +90,8 @@ def blocks(X, size=BLOCK):
         yield part, X[part].astype(float)
 
 
-def cross_products(X, weights):
-    """``X weights`` for a tall `X`, block by block.
+def pass_over(X, weights):
+    """``X weights`` with the sums and the sums of squares of the spots, in one pass.
 
     Parameters
     ----------
@@ -100,15 +100,24 @@ def cross_products(X, weights):
 
     Returns
     -------
-    ndarray, spots × n
+    products : ndarray, spots × n
+    totals, squares : ndarray, spots
     """
-    product = np.empty((X.shape[0], weights.shape[1]))
+    products = np.empty((X.shape[0], weights.shape[1]))
+    totals, squares = np.empty(X.shape[0]), np.empty(X.shape[0])
+    ones = np.ones(X.shape[1])
     for part, block in blocks(X):
-        product[part] = block @ weights
-    return product
+        products[part] = block @ weights
+        totals[part] = block @ ones
+        if sparse.issparse(block):
+            np.square(block.data, out=block.data)
+            squares[part] = block @ ones
+        else:
+            squares[part] = np.einsum("sg,sg->s", block, block)
+    return products, totals, squares
 
 
-def goodness_of_fit(X, R, abundance, cross=None):
+def goodness_of_fit(X, R, abundance, passed=None):
     """Pearson correlation and RMSE between each spot and its reconstruction, without making either dense.
 
     Parameters
@@ -116,19 +125,15 @@ def goodness_of_fit(X, R, abundance, cross=None):
     X : ndarray or CSR, spots × genes
     R : ndarray, cell types × genes
     abundance : ndarray, spots × cell types
-    cross : ndarray, spots × cell types, optional
-        ``X Rᵀ``, where it is known already.
+    passed : tuple, optional
+        ``pass_over(X, R.T)``, where it is known already.
 
     Returns
     -------
     dict with ``pearson`` and ``rmse``, arrays of length spots
     """
-    n_spots, n_genes = X.shape
-    cross = cross_products(X, R.T) if cross is None else cross
-    observed, observed_squares = np.empty(n_spots), np.empty(n_spots)
-    for part, block in blocks(X):
-        observed[part] = _flat(block.sum(axis=1))
-        observed_squares[part] = _flat((block.multiply(block) if sparse.issparse(block) else block**2).sum(axis=1))
+    n_genes = X.shape[1]
+    cross, observed, observed_squares = pass_over(X, R.T) if passed is None else passed
     fitted = abundance @ R.sum(axis=1)
     fitted_squares = np.einsum("sk,sk->s", abundance @ (R @ R.T), abundance)
     product = np.einsum("sk,sk->s", abundance, cross)
@@ -163,7 +168,3 @@ def check_shapes(X, R):
 def as_csr(X):
     """A sparse `X` as CSR, anything else as an array."""
     return sparse.csr_array(X) if sparse.issparse(X) else np.asarray(X)
-
-
-def _flat(vector):
-    return np.asarray(vector, dtype=float).ravel()

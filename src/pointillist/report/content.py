@@ -74,8 +74,10 @@ def describe_sample(name, spots, figures, row, skipped, titles):
     for stage, (title, text) in SECTIONS.items():
         shown = [figure for figure in figures if figure["stage"] == stage]
         tables = list(_tables(stage, spots))
+        findings = list(_findings(spots)) if stage == "deconvolution" else []
         if shown or tables:
-            sections.append({"stage": stage, "title": title, "text": text, "figures": shown, "tables": tables})
+            section = {"stage": stage, "title": title, "text": text, "findings": findings}
+            sections.append({**section, "figures": shown, "tables": tables})
     return {
         "name": name,
         "simulated": is_simulated(spots),
@@ -113,7 +115,35 @@ def references(keys):
     return [reference(entries[key]) for key in keys]
 
 
+def _findings(spots):
+    """What is to be known of the reference before its results are read."""
+    found = spots.uns.get("deconvolution", {})
+    if "summary" not in found:
+        return
+    row = pd.DataFrame(found["summary"]).iloc[0]
+    yield (
+        f"Reference: {row['n_shared_genes']:.0f} genes shared with the sample hold {row['share_of_counts']:.0%} of its "
+        f"counts; condition number {row['condition_number']:.3g}, and {row['scaled_condition_number']:.3g} with cell "
+        "types of one length."
+    )
+    findings = pd.DataFrame(found["findings"])
+    for _, row in findings.iterrows():
+        yield f"{row['subject']}: {row['found']}. So {row['implies']}. What to do: {row['fix']}."
+    if not len(findings):
+        yield "Nothing was found that speaks against the reference."
+
+
 def _tables(stage, spots):
+    if stage == "deconvolution" and "cell_types" in spots.uns.get("deconvolution", {}):
+        frame = pd.DataFrame(spots.uns["deconvolution"]["cell_types"])
+        text = ["cell_type", "most_similar"]
+        yield {"title": "What the reference can tell apart", "frame": frame, "text": text, "open": len(frame) <= 12}
+    if stage == "deconvolution" and "residuals" in spots.varm:
+        frame = spots.varm["residuals"].dropna().sort_values("missing_signature", ascending=False, kind="stable")
+        frame = frame[frame["missing_signature"] > 0].head(20).rename_axis("gene").reset_index()
+        columns = ["gene", "missing_signature", "log2_ratio", "excess", "observed", "fitted"]
+        title = "Genes that go up together where the fit fails: the missing signature"
+        yield {"title": title, "frame": frame[columns], "text": ["gene"], "open": False}
     if stage == "factorization":
         for key in [key for key in spots.varm if key.endswith("_loadings") and key != "joint_nmf_loadings"]:
             yield _top_features(f"Leading genes: {key.removesuffix('_loadings').upper()}", spots.varm[key])

@@ -8,8 +8,17 @@ import pandas as pd
 
 from pointillist import plotting
 from pointillist.data.contract import recorded_steps
+from pointillist.deconvolution.diagnostics import SIMILAR
 
 MAPS_LIMIT = 24
+_WIDTH_MAPS = 8
+_NUMBERS_LIMIT = 16
+_SPOT_CLASSES = {
+    "singlet": "#0072B2",
+    "doublet_certain": "#E69F00",
+    "doublet_uncertain": "#F5CF80",
+    "reject": "#8F3F00",
+}
 
 
 @dataclass(frozen=True)
@@ -88,14 +97,16 @@ def _quality(spots, layout, where, labels):
 
 
 def _deconvolution(spots, layout, methods, titles, truth):
-    for method in methods:
+    yield from _reference(spots)
+    for method in ["consensus", *methods] if "consensus_proportions" in spots.obsm else methods:
         table = spots.obsm[f"{method}_proportions"]
         largest = table.mean().sort_values(ascending=False).index[:MAPS_LIMIT]
         yield Entry(
             "deconvolution",
             f"proportions_{method}",
-            f"Proportions: {titles[method]}",
-            "Share of each cell type in every spot, on one scale. Grey: no estimate.",
+            f"Proportions: {titles.get(method, method)}",
+            "Share of each cell type in every spot, on one scale. Grey: no estimate."
+            + (" The mean of the methods that the setting `consensus` names." if method == "consensus" else ""),
             plotting.maps_figure(layout, table[[name for name in table if name in largest]]),
         )
     colours = plotting.colours_of(spots.obsm[f"{methods[0]}_proportions"].columns)
@@ -120,27 +131,141 @@ def _deconvolution(spots, layout, methods, titles, truth):
         "reference lacks.",
         plotting.maps_figure(layout, pd.DataFrame(fits), "viridis", shared_scale=False, vmin=None),
     )
+    if "residuals" in spots.obsm:
+        yield from _residuals(spots, layout)
+    yield from _certainty(spots, layout, methods, titles, colours)
     if "agreement" in spots.obsm:
-        yield Entry(
-            "deconvolution",
-            "agreement",
-            "Where the methods disagree",
-            "Mean Jensen–Shannon divergence (bits) between the methods' proportions: 0 where they agree.",
-            plotting.maps_figure(
-                layout,
-                spots.obsm["agreement"][["jsd"]].set_axis(["disagreement (bits)"], axis=1),
-                "viridis",
-                shared_scale=False,
-            ),
-        )
+        yield from _agreement(spots, layout, titles)
     if truth is not None:
-        estimates = {titles[method]: spots.obsm[f"{method}_proportions"] for method in methods}
+        estimated = [name for name in ("consensus", *methods) if f"{name}_proportions" in spots.obsm]
+        estimates = {titles.get(name, name): spots.obsm[f"{name}_proportions"] for name in estimated}
         yield Entry(
             "scores",
             "truth",
             "Estimated against known proportions",
             "Each dot is a spot; r is the Pearson correlation over spots. The truth was seen by no method.",
             plotting.truth_figure(estimates, truth, colours),
+        )
+
+
+def _reference(spots):
+    """What the reference can tell apart, which is known before any spot is looked at."""
+    found = spots.uns.get("deconvolution", {})
+    if "correlations" not in found:
+        return
+    pairs = pd.DataFrame(found["correlations"])
+    names = list(dict.fromkeys(pairs["cell_type"]))
+    table = pairs.pivot(index="cell_type", columns="other", values="correlation").loc[names, names]
+    alike = [(a, b) for a in names for b in names if a != b and table.loc[a, b] > SIMILAR]
+    yield Entry(
+        "deconvolution",
+        "reference_correlations",
+        "Before the run: which cell types are alike",
+        "Pearson correlation of the cell types' signatures over the markers, of square roots. "
+        + (f"Framed: pairs above {SIMILAR}, whose split is mostly noise." if alike else f"No pair is above {SIMILAR}."),
+        plotting.heatmap_figure(table, "cividis", "correlation", alike, written=len(names) <= _NUMBERS_LIMIT),
+    )
+
+
+def _residuals(spots, layout):
+    table, genes = spots.obsm["residuals"], spots.varm["residuals"]["missing_signature"].dropna()
+    leading = genes[genes > 0].sort_values(ascending=False, kind="stable").index[:8]
+    yield Entry(
+        "deconvolution",
+        "residuals",
+        "What the reference leaves unexplained",
+        "From least squares over all shared genes. Left: share of a spot's counts above its fit, counting noise taken "
+        "off. Right: where the genes that most go up together beyond the fit do so (SD), led by "
+        f"{', '.join(map(str, leading))}. Every sample has such genes: they point at a cell type that the reference "
+        "lacks where they are known markers of one and the map is that of a region; a gradient or single spots are "
+        "noise, or a state of a cell type that is there.",
+        plotting.maps_figure(
+            layout,
+            pd.DataFrame(
+                {
+                    "share of counts not explained": table["unexplained"].clip(lower=0),
+                    "missing signature": table["missing_signature"].clip(lower=0),
+                }
+            ),
+            "viridis",
+            shared_scale=False,
+        ),
+    )
+
+
+def _certainty(spots, layout, methods, titles, colours):
+    """Widths of the 95 % intervals and classes of the spots, of the methods that give them."""
+    widths, classes = {}, {}
+    for method in methods:
+        fit, types = spots.obsm[f"{method}_fit"], spots.obsm[f"{method}_proportions"].columns
+        bounded = [name for name in types if f"lower:{name}" in fit and f"upper:{name}" in fit]
+        if bounded:
+            width = {name: fit[f"upper:{name}"] - fit[f"lower:{name}"] for name in bounded}
+            widths[method] = pd.DataFrame(width, index=fit.index)
+        if "spot_class" in fit:
+            classes[titles[method]] = fit["spot_class"].astype(object)
+    if widths:
+        yield Entry(
+            "deconvolution",
+            "interval_widths",
+            "How sure the proportions are",
+            "Width of the 95 % interval of each cell type's proportion over spots: median, quartiles, and the middle "
+            "90 % of spots. A type whose box reaches past its own proportions is not measured.",
+            plotting.boxes_figure({titles[m]: table for m, table in widths.items()}, colours, "width of the interval"),
+        )
+        method, table = next(iter(widths.items()))
+        largest = spots.obsm[f"{method}_proportions"].mean().sort_values(ascending=False).index[:_WIDTH_MAPS]
+        yield Entry(
+            "deconvolution",
+            "interval_maps",
+            f"Where the proportions are sure: {titles[method]}",
+            "Upper less lower bound of the 95 % interval, of the cell types with the largest mean proportion.",
+            plotting.maps_figure(layout, table[[name for name in table if name in largest]], "viridis"),
+        )
+    if classes:
+        yield Entry(
+            "deconvolution",
+            "spot_classes",
+            "One cell type, two, or more",
+            "Singlet: one cell type explains the spot. Doublet: two do, and which two is certain or not. Reject: more "
+            "than two are needed. Grey: no estimate.",
+            plotting.categories_figure(layout, classes, dict.fromkeys(classes, _SPOT_CLASSES)),
+        )
+
+
+def _agreement(spots, layout, titles):
+    maps = {"disagreement (bits)": "jsd", "methods that agree on the largest type": "dominant_agreement"}
+    shown = pd.DataFrame({title: spots.obsm["agreement"][name] for title, name in maps.items()})
+    yield Entry(
+        "deconvolution",
+        "agreement",
+        "Where the methods disagree",
+        "Left: mean Jensen–Shannon divergence (bits) between the methods' proportions, 0 where they agree. Right: "
+        "share of the methods that name the same largest cell type as their mean does.",
+        plotting.maps_figure(layout, shown, "viridis", shared_scale=False),
+    )
+    by_type = spots.uns.get("deconvolution", {}).get("agreement_by_type")
+    if by_type is not None:
+        pairs = pd.DataFrame(by_type)
+        turned = pairs.rename(columns={"method": "other", "other": "method"})
+        both = pd.concat([pairs, turned], ignore_index=True)
+        table = both.groupby(["cell_type", "method"], sort=False)["pearson"].mean().unstack()
+        table = table.loc[list(dict.fromkeys(pairs["cell_type"]))].rename(columns=lambda name: titles.get(name, name))
+        lowest = min(0.0, np.nanmin(table.to_numpy(dtype=float), initial=0.0))
+        yield Entry(
+            "deconvolution",
+            "agreement_by_type",
+            "Which cell types the methods agree on",
+            "Pearson correlation over spots of each method's proportions with those of the others, mean over the others. A "
+            "type on which all disagree is one that the data do not settle.",
+            plotting.heatmap_figure(
+                table,
+                "cividis",
+                "correlation",
+                width=0.62 * table.shape[1] + 3.2,
+                limits=(lowest, 1.0),
+                written=True,
+            ),
         )
 
 

@@ -111,7 +111,7 @@ def explorer_data(spots, titles):
 
 def _place(name):
     """Groups in the order in which people look for them."""
-    order = ("Proportions", "Archetypes", "Signature", "Factors", "Labels", "Agreement", "Quality")
+    order = ("Proportions", "Archetypes", "Signature", "Factors", "Labels", "Agreement", "Residuals", "Quality")
     return next(place for place, start in enumerate(order) if name.startswith(start))
 
 
@@ -132,6 +132,9 @@ def _groups(spots, titles):
             yield {"name": "Signature scores", "fields": [_numbers(table[c], c) for c in table]}
         if key == "agreement":
             yield {"name": "Agreement", "fields": [_numbers(table["jsd"], "disagreement of the methods (bits)")]}
+        if key == "residuals":
+            names = {"unexplained": "share of counts not explained", "missing_signature": "missing signature"}
+            yield {"name": "Residuals", "fields": [_numbers(table[c], title) for c, title in names.items()]}
     known = ("total_counts", "n_genes", "mitochondrial")
     yield {"name": "Quality", "fields": [_numbers(spots.obs[name], name) for name in known if name in spots.obs]}
     categories = [c for c in spots.obs if isinstance(spots.obs[c].dtype, pd.CategoricalDtype)]
