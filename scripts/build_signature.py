@@ -1,4 +1,6 @@
-"""Creates signature.parquet, cell types × all genes, with markers.csv and condition.csv over its own genes."""
+"""Creates signature.parquet, cell types × all genes, with cell_types.csv, markers.csv and condition.csv."""
+
+import pandas as pd
 
 from job import job
 from pointillist import signature
@@ -14,5 +16,9 @@ with job(snakemake) as log:
     log.info("%d cell types × %d genes from %d cells", *built.matrix.shape, built.n_cells.sum())
     log.info("%d markers; lowest condition number %.2f", len(markers), curve["condition_number"].min())
     write_table(built.to_frame(), snakemake.output.signature)
+    write_table(
+        pd.DataFrame({"cell_type": built.cell_types, "n_cells": built.n_cells, "mean_counts": built.mean_counts}),
+        snakemake.output.cell_types,
+    )
     write_table(markers, snakemake.output.markers)
     write_table(curve, snakemake.output.condition)

@@ -12,7 +12,7 @@ with job(snakemake) as log:
     table = read_parquet(snakemake.input.signature)
     found = spots.var_names[spots.var["n_spots"].to_numpy() > 0]
     shared = table.columns[table.columns.isin(found)]
-    signature = Signature(table[shared].to_numpy(), table.index.to_numpy(), shared.to_numpy(), None)
+    signature = Signature(table[shared].to_numpy(), table.index.to_numpy(), shared.to_numpy())
     markers, curve = choose_markers(signature, pd.read_csv(snakemake.input.markers), snakemake.params.n_range)
     log.info("%d genes shared; %d markers chosen", len(shared), len(markers))
     log.info("condition number %.2f", curve.loc[curve["chosen"], "condition_number"].iloc[0])

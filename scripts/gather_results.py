@@ -71,6 +71,20 @@ def add_embedding(model):
         spots.uns[f"{model}_losses"] = pd.read_csv(losses)
 
 
+def add_diagnostics():
+    def table(name):
+        return pd.read_csv(folder / "deconvolution" / name, keep_default_na=False, na_values=[""])
+
+    contract.add_spots_table(spots, "residuals", read("deconvolution", "residuals.parquet"))
+    contract.add_genes_table(spots, "residuals", table("residual_genes.csv").set_index("gene"))
+    diagnostics = {name: table(f"diagnostics/{name}.csv") for name in ("cell_types", "findings", "summary")}
+    # Cell types as rows alone: as columns, names with a slash could not be read back.
+    correlations = table("diagnostics/correlations.csv").melt("cell_type", var_name="other", value_name="correlation")
+    spots.uns["deconvolution"] = {**diagnostics, "correlations": correlations}
+    if (folder / "deconvolution/agreement_by_type.csv").exists():
+        spots.uns["deconvolution"]["agreement_by_type"] = table("agreement_by_type.csv")
+
+
 ADD = {
     "deconvolution": add_deconvolution,
     "factorization": add_factorization,
@@ -88,8 +102,11 @@ with job(snakemake) as log:
             ADD[step.stage](step.method)
             section = snakemake.params.config[step.stage]
             contract.record_step(spots, step.method, section, snakemake.params.seed, input_sha256=checksums)
+    if any(step.stage == "deconvolution" for step in snakemake.params.steps):
+        add_diagnostics()
     agreement = folder / "deconvolution/agreement.parquet"
     if agreement.exists():
+        contract.add_spots_table(spots, "consensus_proportions", read("deconvolution", "consensus.parquet"))
         contract.add_spots_table(spots, "agreement", read_parquet(agreement))
     log.info("obsm: %s", ", ".join(spots.obsm))
     write_h5ad(spots, snakemake.output[0])

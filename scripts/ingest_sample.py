@@ -2,7 +2,7 @@
 
 from job import job
 from pointillist.data.checks import check_spots
-from pointillist.data.contract import read_gene_names
+from pointillist.data.contract import read_genes
 from pointillist.data.files import write_h5ad, write_table
 from pointillist.data.gene_sets import check_gene_sets, read_gene_sets
 from pointillist.data.genes import check_shared_genes
@@ -33,12 +33,16 @@ with job(snakemake) as log:
         allow_noninteger=options["allow_noninteger"],
     )
     if "reference" in files.keys() and snakemake.params.min_shared_genes:
+        genes = read_genes(files.reference)
         shared, found = check_shared_genes(
             spots.var_names,
-            read_gene_names(files.reference),
+            genes.index,
             sample=sample,
             reference=row["reference"],
             min_shared_genes=snakemake.params.min_shared_genes,
+            spot_gene_ids=spots.var.get("gene_ids"),
+            reference_gene_ids=genes.get("gene_ids"),
+            file=files.path,
         )
         problems += found
         log.info("%d genes shared with the reference %s", len(shared), row["reference"])

@@ -4,7 +4,7 @@ import pytest
 
 from pointillist.data.inputs import Sample
 from pointillist.data.inspection import Contents
-from pointillist.planning import plan_steps
+from pointillist.planning import add_baseline, plan_steps
 from pointillist.record import Method
 
 STAGES = {
@@ -51,3 +51,18 @@ def test_a_stage_without_section_is_off():
 )
 def test_a_reference_stands_in_for_gene_sets(row, needed):
     assert Sample("s", row, Contents("h5ad")).has == needed
+
+
+def test_the_baseline_is_added_where_deconvolution_is_on():
+    settings = {"deconvolution": {"methods": ["cibersort"]}}
+    (problem,) = add_baseline(settings, "config.yaml")
+    assert settings["deconvolution"]["methods"] == ["cibersort", "nnls"]
+    assert str(problem).startswith("WARNING [baseline-added] file=config.yaml column=deconvolution.methods: found")
+    assert add_baseline(settings) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"deconvolution": None}, {"deconvolution": {"methods": "cibersort"}}])
+def test_no_baseline_without_the_stage_or_with_settings_that_are_refused(settings):
+    before = repr(settings)
+    assert add_baseline(settings) == []
+    assert repr(settings) == before

@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 
+from pointillist.errors import Problem
+
 # What a method may need, as the report says it of a sample that does not have it.
 LACKING = {
     "reference": "no reference is given for the sample",
     "gene_sets": "neither gene sets nor a reference are given for the sample",
     "coordinates": "the sample has no coordinates",
 }
+
+
+# The deconvolution that every other one is measured by, and that residuals are of.
+BASELINE = "nnls"
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,31 @@ class Plan:
     def of(self, sample, stage):
         """Methods of a stage that a sample runs."""
         return [step.method for step in self.steps[sample] if step.stage == stage]
+
+
+def add_baseline(settings, file=""):
+    """Put the baseline among the methods of deconvolution where a config leaves it out.
+
+    Parameters
+    ----------
+    settings : dict
+        Checked, with defaults; changed in place.
+    file : str
+        For the message.
+
+    Returns
+    -------
+    list of Problem
+        A warning that it was added, or nothing.
+    """
+    section = settings.get("deconvolution")
+    methods = section.get("methods") if isinstance(section, dict) else None
+    if not isinstance(methods, list) or BASELINE in methods:
+        return []
+    found = f"methods without the baseline {BASELINE!r}"
+    fix = "none needed: it is added, and what the reference leaves unexplained is told from it"
+    section["methods"] = [*methods, BASELINE]
+    return [Problem("baseline-added", found, "it", fix, file=file, column="deconvolution.methods", level="warning")]
 
 
 def plan_steps(samples, config, stages):

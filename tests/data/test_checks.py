@@ -383,6 +383,14 @@ def test_the_spelling_that_would_match_is_told(spot_genes, reference_genes, opti
     assert fix in problem.fix and "100 genes would match" in problem.fix
 
 
+def test_identifiers_against_symbols_without_any_table_of_both():
+    _, (problem,) = shared(SYMBOLS, IDS, file="spots.h5ad")
+    assert problem.file == "spots.h5ad"
+    assert "the reference has Ensembl identifiers and the sample symbols" in problem.fix
+    _, (problem,) = shared(IDS, SYMBOLS)
+    assert "put symbols into the sample's var_names" in problem.fix
+
+
 def test_min_shared_genes_is_checked():
     with pytest.raises(ValueError, match="min_shared_genes"):
         shared(SYMBOLS, SYMBOLS, min_shared_genes=0)

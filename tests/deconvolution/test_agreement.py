@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from pointillist.deconvolution import compare_methods
+from pointillist.deconvolution import compare_methods, find_consensus
 
 
 @pytest.fixture
@@ -47,3 +47,15 @@ def test_refuses_tables_that_do_not_match(tables):
         compare_methods({"x": tables["x"]})
     with pytest.raises(ValueError, match="differ"):
         compare_methods({"x": tables["x"], "y": tables["y"].iloc[::-1]})
+
+
+def test_consensus_is_the_mean_of_the_methods_preferred():
+    tables = {
+        name: pd.DataFrame([[share, 1 - share], [np.nan, np.nan]], ["s1", "s2"], ["a", "b"])
+        for name, share in (("gls", 0.2), ("nnls", 0.9), ("count_regression", 0.4))
+    }
+    consensus, members = find_consensus(tables, ["count_regression", "gls", "dwls"])
+    assert members == ["gls", "count_regression"]
+    np.testing.assert_allclose(consensus.loc["s1"], [0.3, 0.7])
+    assert consensus.loc["s2"].isna().all()
+    assert find_consensus(tables, ["dwls"])[1] == ["gls", "nnls", "count_regression"]

@@ -8,6 +8,7 @@ import pytest
 from pointillist import plotting
 from pointillist.data.contract import record_step
 from pointillist.planning import Step
+from pointillist.report.content import describe_sample
 from pointillist.report.figures import sample_figures
 
 
@@ -59,6 +60,69 @@ def test_y_counts_downwards_as_in_the_image(spots):
     offsets = axis.collections[0].get_offsets()
     np.testing.assert_allclose(offsets, spots.obsm["spatial"])
     plotting.plt.close("all")
+
+
+@pytest.fixture
+def diagnosed(spots):
+    """The spots with everything that a deconvolution may bring beside proportions."""
+    rng, index = np.random.default_rng(1), spots.obs_names
+    full, types = spots.copy(), list(spots.obsm["nnls_proportions"])
+    shares = full.obsm["nnls_proportions"]
+    full.obsm["rctd_proportions"] = full.obsm["consensus_proportions"] = shares
+    fit = pd.DataFrame({"pearson": rng.random(30), "spot_class": pd.Categorical(["singlet", "reject"] * 15)}, index)
+    for name in types[:2]:
+        fit[f"lower:{name}"], fit[f"upper:{name}"] = shares[name] * 0.8, shares[name] * 1.1
+    full.obsm["rctd_fit"] = fit
+    full.obsm["agreement"] = pd.DataFrame({"jsd": rng.random(30), "dominant_agreement": 1.0}, index)
+    full.obsm["residuals"] = pd.DataFrame(
+        {"unexplained": rng.normal(size=30), "pearson": 0.5, "missing_1": rng.normal(size=30)}, index
+    )
+    genes = {"log2_ratio": 1.0, "excess": [1.0, 2.0, 3.0, np.nan], "missing_1": [0.1, 0.9, 0.0, np.nan]}
+    full.varm["residuals"] = pd.DataFrame({"observed": 2.0, "fitted": 1.0, **genes}, full.var_names)
+    correlations = pd.DataFrame(np.full((3, 3), 0.4), types, types)
+    correlations.iloc[0, 1] = correlations.iloc[1, 0] = 0.97
+    long = (
+        correlations.rename_axis("cell_type")
+        .reset_index()
+        .melt("cell_type", var_name="other", value_name="correlation")
+    )
+    by_type = pd.DataFrame({"cell_type": types, "method": "nnls", "other": "rctd", "pearson": [0.2, np.nan, 0.9]})
+    names = ["level", "code", "subject", "found", "implies", "fix"]
+    full.uns["deconvolution"] = {
+        "correlations": long,
+        "agreement_by_type": by_type,
+        "cell_types": pd.DataFrame({"cell_type": types, "n_cells": 9, "most_similar": types[::-1]}),
+        "findings": pd.DataFrame([["warning", "similar-types", "a/b, $c$", "r 0.97", "noise", "merge"]], columns=names),
+        "summary": pd.DataFrame(
+            {"condition_number": [5.0], "scaled_condition_number": 3.0, "n_shared_genes": 4, "share_of_counts": 0.9}
+        ),
+    }
+    return full
+
+
+def test_diagnostics_intervals_classes_and_agreement_are_drawn(diagnosed):
+    steps, titles = [Step("deconvolution", name) for name in ("nnls", "rctd")], {"nnls": "NNLS", "rctd": "RCTD"}
+    entries = {entry.name: entry for entry in sample_figures(diagnosed, steps, titles)}
+    names = ["reference_correlations", "proportions_consensus", "residuals", "interval_widths", "interval_maps"]
+    assert set(names + ["spot_classes", "agreement", "agreement_by_type"]) <= set(entries)
+    assert "Framed: pairs above 0.95" in entries["reference_correlations"].caption
+    heading = [axis.get_title(loc="left").replace("\n", " ") for axis in entries["residuals"].figure.axes]
+    assert f"missing 1: {diagnosed.var_names[1]}, {diagnosed.var_names[0]}" in heading
+    boxes = entries["interval_widths"].figure.axes[0]
+    assert [label.get_text() for label in boxes.get_yticklabels()] == list(diagnosed.obsm["nnls_proportions"])[:2]
+    assert len(boxes.patches) == 2
+    legend = entries["spot_classes"].figure.axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["singlet", "reject"]
+    plotting.plt.close("all")
+
+
+def test_findings_and_genes_are_listed(diagnosed):
+    described = describe_sample("s", diagnosed, [], {}, pd.DataFrame(columns=["reason", "method"]), {})
+    (section,) = [section for section in described["sections"] if section["stage"] == "deconvolution"]
+    assert section["findings"][0].startswith("Reference: 4 genes shared with the sample hold 90% of its counts")
+    assert section["findings"][1] == "a/b, $c$: r 0.97. So noise. What to do: merge."
+    _, genes = section["tables"]
+    assert genes["frame"]["gene"].tolist() == [diagnosed.var_names[1], diagnosed.var_names[0]]
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf"])

@@ -14,6 +14,8 @@ from tests.workflow.conftest import ROOT, Project, environment
 
 pytestmark = pytest.mark.workflow
 
+ESTIMATES = ("consensus", "gls", "count_regression", "cibersort", "nnls")
+
 
 def test_every_result_of_the_contract_is_there(small_run):
     results = small_run.folder / "results"
@@ -21,7 +23,7 @@ def test_every_result_of_the_contract_is_there(small_run):
         assert (results / file).stat().st_size > 0
     spots = anndata.read_h5ad(results / "samples/demo/spots.h5ad")
     filtered = spots.obs["filtered"].to_numpy()
-    for method in ("nnls", "simplex", "cibersort"):
+    for method in ESTIMATES:
         proportions = spots.obsm[f"{method}_proportions"]
         assert proportions[filtered].isna().all().all()
         assert proportions[~filtered].sum(axis=1).between(1 - 1e-9, 1 + 1e-9).all()
@@ -39,9 +41,9 @@ def test_the_truth_reaches_nothing_but_the_scores(small_run):
     spots = anndata.read_h5ad(small_run.folder / "results/samples/demo/spots.h5ad")
     truth = pd.read_csv(small_run.folder / "results/simulation/truth.csv", index_col=0)
     reached = [key for key, table in spots.obsm.items() if list(getattr(table, "columns", ())) == list(truth.columns)]
-    assert set(reached) <= {f"{method}_proportions" for method in ("nnls", "simplex", "cibersort")} | {
-        "nnls_abundance"
-    }
+    expected = {f"{method}_{kind}" for method in ESTIMATES for kind in ("proportions", "abundance")}
+    assert set(reached) <= expected
+    assert {f"{method}_proportions" for method in ESTIMATES} <= set(reached)
     assert not any(spots.obsm[key].fillna(0).equals(truth.reindex(spots.obs_names)) for key in reached)
     scores = pd.read_csv(small_run.folder / "results/tables/scores.csv")
     assert set(scores["metric"]) >= {"rmse", "pearson", "jsd", "aupr", "ari"}

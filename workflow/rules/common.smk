@@ -19,7 +19,7 @@ from pointillist.deconvolution import METHODS as DECONVOLUTION
 from pointillist.embedding import METHODS as EMBEDDING
 from pointillist.errors import InputError
 from pointillist.factorization import JOINT, METHODS as FACTORIZATION
-from pointillist.planning import plan_steps
+from pointillist.planning import add_baseline, plan_steps
 from pointillist.schema import add_methods, check_settings, load_yaml, options_schema
 
 SIMULATION = "results/simulation"
@@ -65,7 +65,7 @@ def check_inputs():
         settings, found = check_settings(
             dict(config), config_schema(), os.path.relpath(files[-1])
         )
-        problems += found
+        problems += found + add_baseline(settings, os.path.relpath(files[-1]))
         inputs, found = find_inputs(
             settings,
             sheet_schema=load_schema("samples"),
@@ -94,11 +94,14 @@ SAMPLES = [sample.name for sample in INPUTS.samples]
 ROWS = {sample.name: sample.row for sample in INPUTS.samples}
 REFERENCES = sorted({row["reference"] for row in ROWS.values() if row["reference"]})
 SCORED = [name for name, row in ROWS.items() if row["truth"] or row["labels"]]
-DECONVOLVED = [
-    (sample, method)
+ESTIMATES = {
+    sample: [
+        *(["consensus"] if len(PLAN.of(sample, "deconvolution")) > 1 else []),
+        *PLAN.of(sample, "deconvolution"),
+    ]
     for sample in SAMPLES
-    for method in PLAN.of(sample, "deconvolution")
-]
+}
+DECONVOLVED = [(sample, method) for sample in SAMPLES for method in ESTIMATES[sample]]
 STEP_SECTIONS = (
     "preprocessing",
     "deconvolution",
@@ -140,11 +143,20 @@ def wanted_deconvolution(samples=None):
         for sample in samples or SAMPLES
         if len(PLAN.of(sample, "deconvolution")) > 1
     ]
+    deconvolved = [
+        sample for sample in samples or SAMPLES if PLAN.of(sample, "deconvolution")
+    ]
     return [
         *of_samples("deconvolution", ["proportions.parquet", "fit.parquet"], samples),
         *(
-            f"results/samples/{sample}/deconvolution/agreement.parquet"
+            f"results/samples/{sample}/deconvolution/{file}"
+            for sample in deconvolved
+            for file in ("diagnostics/findings.csv", "residuals.parquet")
+        ),
+        *(
+            f"results/samples/{sample}/deconvolution/{file}.parquet"
             for sample in compared
+            for file in ("consensus", "agreement")
         ),
     ]
 

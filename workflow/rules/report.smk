@@ -40,7 +40,7 @@ rule score_sample:
         "benchmarks/score_sample/{sample}.tsv"
     params:
         labels=lambda wildcards: ROWS[wildcards.sample]["labels"],
-        deconvolution=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
+        deconvolution=lambda wildcards: ESTIMATES[wildcards.sample],
         embedding=lambda wildcards: PLAN.of(wildcards.sample, "embedding"),
     threads: config["numeric_threads"]
     resources:

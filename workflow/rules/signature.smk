@@ -3,6 +3,7 @@ rule build_signature:
         "results/references/{reference}/cells.h5ad",
     output:
         signature="results/references/{reference}/signature.parquet",
+        cell_types="results/references/{reference}/cell_types.csv",
         markers="results/references/{reference}/markers.csv",
         condition="results/references/{reference}/condition.csv",
     log:

@@ -134,7 +134,8 @@ def check_reference(adata, *, reference, file="", cell_type, min_cells=10, few_c
                 "one-cell-type",
                 f"{kept} cell types{dropped} in reference {reference!r} (labels: {types})",
                 "at least 2",
-                f"name the column of cell types: {', '.join(map(str, adata.obs.columns[:20]))}",
+                f"name the column of cell types in references.{reference}.cell_type, one of: "
+                f"{', '.join(map(str, adata.obs.columns[:20]))}",
             )
         )
     return problems

@@ -26,11 +26,11 @@ def read_spots_h5ad(path):
     return anndata.read_h5ad(path)
 
 
-def read_gene_names(path):
-    """Names of the genes of a file that the pipeline itself wrote, without its matrix."""
+def read_genes(path):
+    """The genes of a file that the pipeline itself wrote, with what it says of them, without its matrix."""
     import anndata
 
-    return anndata.read_h5ad(path, backed="r").var_names
+    return anndata.read_h5ad(path, backed="r").var
 
 
 def kept_spots(spots):

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from pointillist.errors import Problem
@@ -26,6 +27,7 @@ def check_shared_genes(
     min_shared_genes,
     spot_gene_ids=None,
     reference_gene_ids=None,
+    file="",
 ):
     """Count the genes that a sample and a reference share, by name.
 
@@ -38,6 +40,8 @@ def check_shared_genes(
         Fewer than this are an error.
     spot_gene_ids, reference_gene_ids : sequence of str, optional
         Ensembl identifiers, in the order of the genes: tried for the advice, not for the match.
+    file : str
+        The sample's, for the message.
 
     Returns
     -------
@@ -62,6 +66,7 @@ def check_shared_genes(
         f"at least {min_shared_genes} shared genes (min_shared_genes)",
         _best_spelling(spots, cells, spot_gene_ids, reference_gene_ids, len(shared)),
         sample=sample,
+        file=str(file),
         column="var_names",
     )
     return shared, [problem]
@@ -169,7 +174,19 @@ def _best_spelling(spots, cells, spot_ids, cell_ids, now):
         matched = _unique(change(_unique(left))).isin(_unique(change(_unique(right)))).sum()
         if matched > most:
             best, most = f"{fix}: {matched} genes would match", int(matched)
-    return best or "check that both are of the same species and name genes alike (symbols or Ensembl identifiers)"
+    return best or _other_names(spots, cells)
+
+
+def _other_names(spots, cells):
+    """What to do where no spelling matches: other kinds of names, or other genes altogether."""
+    kinds = [np.mean([bool(ENSEMBL.match(name)) for name in names]) > 0.5 for names in (spots, cells)]
+    if kinds[0] == kinds[1]:
+        return "check that both are of the same species and name genes alike (symbols or Ensembl identifiers)"
+    whose, other = ("sample", "reference") if kinds[0] else ("reference", "sample")
+    return (
+        f"the {whose} has Ensembl identifiers and the {other} symbols: put symbols into the {whose}'s var_names, or "
+        f"identifiers into the {other}'s (sc.queries.biomart_annotations gives both)"
+    )
 
 
 def _unique(names):

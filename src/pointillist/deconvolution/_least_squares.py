@@ -2,7 +2,8 @@
 
 Non-negative: ``min_f ½ fᵀGf − bᵀf`` with ``f ≥ 0`` by block principal pivoting (Kim & Park 2011): the variables are
 split into a passive set F (free) and the rest (zero); all that break their sign change sides at once, with a
-one-at-a-time rule as the guard against cycles. With a shared Gram matrix, spots with the same F share one inverse; with one each (weights that depend on the spot) all systems are solved together, the rest masked out.
+one-at-a-time rule as the guard against cycles. With a shared Gram matrix, spots with the same F share one inverse; with
+one each (weights that depend on the spot) all systems are solved together, the rest masked out.
 
 Simplex: the same with ``Σ f = 1``. With the multiplier λ of the sum, ``f(λ)`` is the non-negative solution for
 ``b + λ1``, and ``s(λ) = Σ f(λ)`` never falls and is linear as long as F stays: Newton's step on ``s(λ) = 1`` is exact
@@ -195,9 +196,7 @@ def _patterns(passive):
     """The passive sets that occur, and which of them each spot has."""
     if passive.shape[1] > 62:
         return np.unique(passive, axis=0, return_inverse=True)
-    _, first, which = np.unique(
-        passive @ (1 << np.arange(passive.shape[1])), return_index=True, return_inverse=True
-    )
+    _, first, which = np.unique(passive @ (1 << np.arange(passive.shape[1])), return_index=True, return_inverse=True)
     return passive[first], which
 
 

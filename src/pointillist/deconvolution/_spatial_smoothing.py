@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 HELD_OUT = 0.1
-_SWEEPS, _SETTLED = 200, 1e-6
+_SWEEPS, _SETTLED = 1000, 2e-5
 
 
 def smooth(gram, cross, abundance, graph, strength):

@@ -20,16 +20,25 @@ Schölkopf et al. (2000), Neural Computation 12:1207. Mehrotra (1992), SIAM Jour
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import qr
 
 _MAX_ITERATIONS = 80
 _GAP = 5e-11  # √(2 gap) = 1e-5: ten times nearer the optimum than promised
 _POLISH_BELOW = 1e-4
+_TIED_BELOW = 1e-7
 _RESIDUAL = 1e-8
+_SMALLEST_GAP = 1e-12
+_PULL = 1e-9
+_RIDGE = 1e-13
+_MARGIN = 1e-5  # of slacks, when single precision is left
 _STEP = 0.995
 _SMALLEST_RESIDUAL = 1e-4
-_NOT_OUTSIDE = 1e-2  # genes: at ν = 1 the multipliers of ξ have no interior, so that a tube that closes earlier is sought
+_NOT_OUTSIDE = (
+    1e-2  # genes: at ν = 1 the multipliers of ξ have no interior, so that a tube that closes earlier is sought
+)
 _CLOSED = 1e-6
-_ELEMENTS = 24576  # of a batch's mixtures × genes: about 20 such arrays have to stay in the cache
+_ELEMENTS = 49152  # of a batch's mixtures × genes: about 20 such arrays have to stay in the cache
+_SINGLE_ABOVE = 2e-4  # gap per gene and C, far above what single precision can still tell apart
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class NuRegression:
         self.design = np.column_stack([self.A, np.ones(self.n_genes)])
         rows, columns = np.triu_indices(self.n_types + 1)
         self.products = self.design[:, rows] * self.design[:, columns]
+        self.single = self.design.astype(np.float32), self.products.astype(np.float32)
         self.unpack = np.empty((self.n_types + 1, self.n_types + 1), dtype=int)
         self.unpack[rows, columns] = self.unpack[columns, rows] = np.arange(len(rows))
         gram = self.design.T @ self.design + np.diag([1.0] * self.n_types + [0.0])
@@ -79,7 +89,7 @@ class NuRegression:
     @property
     def batch(self):
         """Number of mixtures (times ν) that are best solved at a time."""
-        return max(24, _ELEMENTS // self.n_genes)
+        return max(48, _ELEMENTS // self.n_genes)
 
     def solve(self, Y, nu):
         """Optima of a batch of mixtures, all in memory at once.
@@ -93,17 +103,13 @@ class NuRegression:
         Returns
         -------
         SupportVectors
-
-        Raises
-        ------
-        RuntimeError
-            Some mixture did not converge.
+            A mixture that did not converge is NaN, with an infinite gap.
         """
         Y = np.asarray(Y, dtype=float)
         nu = np.broadcast_to(np.asarray(nu, dtype=float), len(Y))
         n, K = len(Y), self.n_types
         out = SupportVectors(
-            np.empty((n, K)), np.empty(n), np.empty(n), np.empty((n, self.n_genes)), np.full(n, np.inf)
+            np.full((n, K), np.nan), *np.full((2, n), np.nan), np.full((n, self.n_genes), np.nan), np.full(n, np.inf)
         )
         left = np.arange(n)
         state = _State(self, Y, nu)
@@ -112,13 +118,11 @@ class NuRegression:
             if finished.any():
                 left = left[~finished]
                 if not len(left):
-                    return out
+                    break
                 state.keep(~finished)
             state.step()
-        raise RuntimeError(
-            f"{len(left)} of {n} support-vector regressions did not reach a duality gap of {_GAP:g} in "
-            f"{_MAX_ITERATIONS} iterations: look for cell types whose signatures are equal"
-        )
+            state.refine()
+        return out
 
 
 class _State:
@@ -139,12 +143,16 @@ class _State:
         # Near the central path: multipliers in inverse proportion to the slacks.
         self.g = 1 / self.s
         self.g *= problem.C / self.g.sum(axis=0)
-        self._work(len(Y))
+        self._set(np.float32)
 
-    def _work(self, n):
-        shape = (n, self.problem.n_genes)
-        self.planes = [np.empty((3, *shape)) for _ in range(6)]
-        self.flat = [np.empty(shape) for _ in range(9)]
+    def _set(self, precision):
+        self.precision = precision
+        single = precision is np.float32
+        self.design, self.products = self.problem.single if single else (self.problem.design, self.problem.products)
+        self.s, self.g = self.s.astype(precision), self.g.astype(precision)
+        shape = self.s.shape[1:]
+        self.planes = [np.empty((3, *shape), precision) for _ in range(4)]
+        self.flat = [np.empty(shape, precision) for _ in range(9)]
 
     def keep(self, kept):
         self.Y, self.bound, self.sum = self.Y[kept], self.bound[kept], self.sum[kept]
@@ -154,20 +162,28 @@ class _State:
         self.planes = [plane[:, :n] for plane in self.planes]
         self.flat = [flat[:n] for flat in self.flat]
 
+    def refine(self):
+        """Go on in double precision once a mixture needs it; the first iterations, far from the optimum, do not."""
+        if self.precision is np.float64 or (self.gap / self.problem.n_genes).min() > _SINGLE_ABOVE * self.problem.C:
+            return
+        self._set(np.float64)
+        residual = self.Y - self.solution @ self.problem.design.T
+        slack = np.maximum(self.s[0], np.abs(residual) - self.tube + _MARGIN)
+        self.s = np.stack([slack, slack - residual + self.tube, slack + residual + self.tube])
+        self.g *= self.problem.C / self.g.sum(axis=0)
+
     def step(self):
         """One predictor-corrector iteration."""
         problem, s, g = self.problem, self.s, self.g
         C, n_types, n_genes = problem.C, problem.n_types, problem.n_genes
-        product, inverse, inverse_s, e, ds, dg = self.planes
+        product, e, ds, dg = self.planes
         total, inverse_e, q, p, k, m, h, dr, work = self.flat
         n = len(self.Y)
 
         np.multiply(g, s, out=product)
-        gap = np.einsum("jsg->s", product)
+        self.gap = gap = np.einsum("jsg->s", product)
         mu = gap / (3 * n_genes)
-        np.divide(1.0, product, out=inverse)
-        np.multiply(g, inverse, out=inverse_s)
-        np.multiply(g, inverse_s, out=e)
+        np.divide(g, s, out=e)
         np.add(e[1], e[2], out=p)
         np.subtract(e[1], e[2], out=q)
         np.add(e[0], p, out=total)
@@ -183,22 +199,22 @@ class _State:
         q *= inverse_e
         p *= inverse_e
 
-        system = np.empty((n, n_types + 2, n_types + 2))
-        system[:, :-1, :-1] = np.take(h @ problem.products, problem.unpack, axis=1)
-        system[:, -1, :-1] = system[:, :-1, -1] = k @ problem.design
+        system = np.empty((n, n_types + 2, n_types + 2), self.precision)
+        system[:, :-1, :-1] = np.take(h @ self.products, problem.unpack, axis=1)
+        system[:, -1, :-1] = system[:, :-1, -1] = k @ self.design
         system[:, -1, -1] = m.sum(axis=1)
         diagonal = np.arange(n_types)
         system[:, diagonal, diagonal] += 1.0
 
         def direction(right, right_tube, T):
             """Solve for the unknowns; `ds` is filled with the steps of the slacks."""
-            rhs = np.empty((n, n_types + 2, 1))
+            rhs = np.empty((n, n_types + 2, 1), self.precision)
             rhs[:, :-1, 0] = right
             rhs[:, :n_types, 0] -= self.solution[:, :n_types]
             rhs[:, -1, 0] = right_tube - self.sum
-            d = np.linalg.solve(system, rhs)[:, :, 0]
+            d = _solve(system, rhs)[:, :, 0]
             dtube = d[:, -1:]
-            np.matmul(d[:, :-1], -problem.design.T, out=dr)
+            np.matmul(d[:, :-1], -self.design.T, out=dr)
             np.multiply(q, dr, out=ds[0])
             np.multiply(p, dtube, out=work)
             ds[0] -= work
@@ -209,17 +225,19 @@ class _State:
             np.add(work, dr, out=ds[2])
             return d
 
-        direction(C * (q @ problem.design), C * p.sum(axis=1), C)
+        direction(C * (q @ self.design), C * p.sum(axis=1), C)
         # Of the predictor, dγ/γ = −1 − ds/s, so that ds/s gives both step lengths and the products of both steps.
-        ds *= inverse_s
+        ds /= s
         steepest = np.maximum(-ds.min(axis=(0, 2)), 1 + ds.max(axis=(0, 2)))
         length = 1 / np.maximum(1, steepest)
         np.add(ds, 1.0, out=dg)
         dg *= ds
         reached = (1 - length) * gap - length**2 * np.einsum("jsg,jsg->s", product, dg)
-        target = (np.maximum(reached / gap, 0) ** 3 * mu)[:, None]
+        # Slacks below the rounding of the residuals they are differences of would be noise.
+        target = np.maximum(np.maximum(reached / gap, 0) ** 3 * mu, _SMALLEST_GAP / (3 * n_genes))[:, None]
+        target = target.astype(self.precision)
         dg *= g
-        np.multiply(inverse_s, target, out=ds)
+        np.divide(target, s, out=ds)
         dg += ds
         np.add(dg[1], dg[2], out=h)
         np.subtract(C - dg[0], h, out=m)
@@ -229,15 +247,14 @@ class _State:
         np.subtract(dg[1], dg[2], out=h)
         np.multiply(q, m, out=work)
         h += work
-        d = direction(h @ problem.design, right_tube, m)
+        d = direction(h @ self.design, right_tube, m)
         dg -= g
         e *= ds
         dg -= e
-        inverse_s *= ds
-        inverse *= s
-        inverse *= dg
-        primal = np.minimum(1, _STEP / np.maximum(-inverse_s.min(axis=(0, 2)), 1e-300))[:, None]
-        dual = np.minimum(1, _STEP / np.maximum(-inverse.min(axis=(0, 2)), 1e-300))[:, None]
+        np.divide(ds, s, out=product)
+        primal = np.minimum(1, _STEP / np.maximum(-product.min(axis=(0, 2)), 1e-300))[:, None]
+        np.divide(dg, g, out=product)
+        dual = np.minimum(1, _STEP / np.maximum(-product.min(axis=(0, 2)), 1e-300))[:, None]
         ds *= primal
         s += ds
         dg *= dual
@@ -250,9 +267,9 @@ class _State:
         gap = np.einsum("jsg,jsg->s", self.g, self.s)
         near = np.flatnonzero(gap < _POLISH_BELOW)
         finished = np.zeros(len(left), dtype=bool)
-        if not len(near):
+        if self.precision is np.float32 or not len(near):
             return finished
-        for candidate in (self._polished(near), self._iterate(near)):
+        for candidate in (self._polished(near, gap[near] < _TIED_BELOW), self._iterate(near)):
             solution, tube, dual = candidate
             gap, residual = self._certificate(near, solution, tube, dual)
             good = (gap <= _GAP) & (residual <= _RESIDUAL) & ~finished[near]
@@ -267,7 +284,7 @@ class _State:
     def _iterate(self, rows):
         return self.solution[rows], self.tube[rows, 0], self.g[1, rows] - self.g[2, rows]
 
-    def _polished(self, rows):
+    def _polished(self, rows, tied):
         """Optimum given which genes are on the edge of the tube (both ξ = 0 and |r| = ε), outside and inside of it."""
         problem = self.problem
         C, K = problem.C, problem.n_types
@@ -279,35 +296,57 @@ class _State:
         outside = slack * C < multiplier
         inside = s[0] * C < g[0]
         edge = outside & inside
+        closed = self.tube[rows, 0] < _CLOSED
         dual = np.where(outside & ~edge, sign * C, 0.0)
+        for row in np.flatnonzero(tied | (edge.sum(axis=1) > K + 2)):
+            genes = np.flatnonzero(edge[row])
+            if not len(genes):
+                continue
+            some = genes[self._independent(genes, np.where(closed[row], 0.0, sign[row, genes]), g[:, row, genes])]
+            dual[row, genes] = g[1, row, genes] - g[2, row, genes]
+            edge[row] = False
+            edge[row, some] = True
+            dual[row, some] = 0.0
         size = edge.sum(axis=1)
         width = max(size.max(), 1)
-        # The genes on the edge first, in their order; what is beyond a mixture's own number is padding.
-        order = np.argsort(~edge, axis=1, kind="stable")[:, :width]
-        real = np.arange(width) < size[:, None]
+        real = np.arange(width) < size[:, None]  # the rest is padding
+        order = np.zeros((len(rows), width), dtype=int)
+        order[real] = np.nonzero(edge)[1]
         columns = np.empty((len(rows), K + 2, width))
         columns[:, : K + 1] = problem.design[order].transpose(0, 2, 1)
         columns[:, K + 1] = np.take_along_axis(sign, order, axis=1)
         columns *= real[:, None]
-        closed = self.tube[rows, 0] < _CLOSED
         columns[closed, K + 1] = 0.0
         system = np.zeros((len(rows), K + 2 + width, K + 2 + width))
         system[:, : K + 2, K + 2 :] = -columns
         system[:, K + 2 :, : K + 2] = columns.transpose(0, 2, 1)
         diagonal = np.arange(K + 2 + width)
         # Too small to be seen, and keeps the equations of equal genes solvable.
-        system[:, diagonal, diagonal] = 1e-13
+        system[:, diagonal, diagonal] = 1e-14
         system[:, diagonal[:K], diagonal[:K]] = 1.0
+        # Where a whole interval of b and ε is optimal, they stay where they are.
+        system[:, [K, K + 1], [K, K + 1]] = _PULL
         system[closed, K + 1, K + 1] = 1.0
         system[:, diagonal[K + 2 :], diagonal[K + 2 :]] += ~real
         rhs = np.empty((len(rows), K + 2 + width, 1))
         rhs[:, : K + 1, 0] = dual @ problem.design
-        rhs[:, K + 1, 0] = np.where(closed, 0.0, np.abs(dual).sum(axis=1) - self.bound[rows])
+        rhs[:, K, 0] += _PULL * self.solution[rows, K]
+        rhs[:, K + 1, 0] = np.abs(dual).sum(axis=1) - self.bound[rows] + _PULL * self.tube[rows, 0]
+        rhs[closed, K + 1, 0] = 0.0
         rhs[:, K + 2 :, 0] = np.where(real, np.take_along_axis(self.Y[rows], order, axis=1), 0.0)
-        found = np.linalg.solve(system, rhs)[:, :, 0]
-        value = np.where(real, found[:, K + 2 :], np.take_along_axis(dual, order, axis=1))
-        np.put_along_axis(dual, order, np.clip(value, -C, C), axis=1)
+        try:
+            found = np.linalg.solve(system, rhs)[:, :, 0]
+        except np.linalg.LinAlgError:  # tied genes, not yet known as such
+            return self._iterate(rows)
+        dual[edge] = np.clip(found[:, K + 2 :], -C, C)[real]
         return found[:, : K + 1], found[:, K + 1], dual
+
+    def _independent(self, genes, sign, multipliers):
+        """Of tied genes, as many as the unknowns, whose β are free to change: the others keep theirs."""
+        equations = np.column_stack([self.problem.design[genes], sign]) * np.sort(multipliers, axis=0)[1][:, None]
+        triangle, order = qr(equations.T, mode="r", pivoting=True, check_finite=False)
+        size = np.abs(np.diagonal(triangle))
+        return order[: max(1, (size > 1e-10 * size[0]).sum())]
 
     def _certificate(self, rows, solution, tube, dual):
         """Duality gap, and by how much the dual's equations are missed."""
@@ -322,3 +361,13 @@ class _State:
         missed = np.where(tube > 0, np.abs(missed), np.maximum(missed, 0))  # a closed tube leaves some unused
         worst = np.maximum(np.abs(sums).max(axis=1), missed)
         return np.where(tube >= -1e-12, np.maximum(gap, 0), np.inf), worst
+
+
+def _solve(system, rhs):
+    """Solve many systems at once; where tied genes leave one that is singular to rounding, with a ridge."""
+    try:
+        return np.linalg.solve(system, rhs)
+    except np.linalg.LinAlgError:
+        diagonal = np.einsum("sii->si", system)
+        diagonal *= 1 + _RIDGE
+        return np.linalg.solve(system, rhs)

@@ -66,7 +66,7 @@ def count_regression(
     mode="full",
     max_types=4,
     platform_effect="auto",
-    smoothing="none",
+    smoothing="auto",
     noise_correction=0.5,
     seed=0,
 ):
@@ -84,14 +84,14 @@ def count_regression(
         Raw counts of the reference, cells × genes, the row of `R` that each cell belongs to (−1 for none) and its total
         counts over all genes: with them the intervals are calibrated, without they hold the counts' noise only.
     graph : sparse matrix, spots × spots, optional
-        Neighbour graph; needed for smoothing.
+        Neighbour graph; without it nothing is smoothed.
     likelihood : {"poisson", "negative_binomial"}
     mode : {"full", "multi", "doublet"}
     max_types : int
         Of ``multi``.
     platform_effect : {"auto", "always", "never"}
     smoothing : {"none", "auto"}
-        ``auto`` tries strengths from none to strong on held-out counts; for mode ``full``.
+        ``auto`` tries strengths from none to strong on held-out counts, in mode ``full``.
     noise_correction : float
         Part of the noise of the signature taken off the information, 0 to 1.
     seed : int
@@ -106,20 +106,20 @@ def count_regression(
     Raises
     ------
     ValueError
-        Shapes that do not fit, negative or non-finite values, linearly dependent signatures, unknown options, or
-        smoothing without a graph or with another mode than ``full``.
+        Shapes that do not fit, negative or non-finite values, linearly dependent signatures, or unknown
+        options.
 
     References
     ----------
     Cable et al. (2022), Nature Biotechnology 40:517.
     """
     check_shapes(X, R)
-    _check_options(likelihood, mode, max_types, smoothing, noise_correction, graph)
+    _check_options(likelihood, mode, max_types, smoothing, noise_correction)
     X, R = as_csr(X), np.asarray(R, dtype=float)
     model = _model(X, R, n_cells, mean_counts, likelihood, platform_effect, noise_correction)
     fitted = model.fit(X)
     abundance, classes = fitted.abundance, None
-    if smoothing == "auto":
+    if smoothing == "auto" and mode == "full" and graph is not None:
         strength, _ = choose_strength(model.fit, X, graph, seed)
         abundance = smooth(fitted.gram, fitted.cross, abundance, graph, strength)
     elif mode != "full":
@@ -163,7 +163,8 @@ def _model(X, R, n_cells, mean_counts, likelihood, platform_effect, noise_correc
     R = _positive(R, n_cells)
     start = _first_fit(X, R)
     gamma, spread = estimate_platform_effect(X, R, start, platform_effect)
-    log.info("genes off by a spread of %.2f%s", spread, ", corrected" if gamma.any() else "")
+    if platform_effect != "never":
+        log.info("genes off by a spread of %.2f%s", spread, ", corrected" if gamma.any() else "")
     factor = np.exp(gamma)
     noise = None
     if n_cells is not None and mean_counts is not None and noise_correction:
@@ -272,7 +273,7 @@ def _dispersion(X, abundance, mixture):
     return max(excess / weight, 1e-6)
 
 
-def _check_options(likelihood, mode, max_types, smoothing, noise_correction, graph):
+def _check_options(likelihood, mode, max_types, smoothing, noise_correction):
     for name, value, allowed in (
         ("likelihood", likelihood, LIKELIHOODS),
         ("mode", mode, MODES),
@@ -284,10 +285,6 @@ def _check_options(likelihood, mode, max_types, smoothing, noise_correction, gra
         raise ValueError(f"max_types is {max_types}, expected at least 1")
     if not 0 <= noise_correction <= 1:
         raise ValueError(f"noise_correction is {noise_correction}, expected a number from 0 to 1")
-    if smoothing == "auto" and graph is None:
-        raise ValueError("smoothing needs the neighbour graph, which this sample does not have: set smoothing to none")
-    if smoothing == "auto" and mode != "full":
-        raise ValueError(f"smoothing works on all types, not in mode {mode!r}: set one of them back")
 
 
 COUNT_REGRESSION = Method(
@@ -322,8 +319,8 @@ COUNT_REGRESSION = Method(
         "smoothing": {
             "type": "string",
             "enum": list(SMOOTHING),
-            "default": "none",
-            "description": "over the neighbour graph; auto: with the strength, or none, that held-out counts choose",
+            "default": "auto",
+            "description": "over the neighbour graph, by the strength, or none, that held-out counts choose; mode full",
         },
         "noise_correction": {
             "type": "number",

@@ -139,11 +139,12 @@ def _tables(stage, spots):
         text = ["cell_type", "most_similar"]
         yield {"title": "What the reference can tell apart", "frame": frame, "text": text, "open": len(frame) <= 12}
     if stage == "deconvolution" and "residuals" in spots.varm:
-        frame = spots.varm["residuals"].dropna().sort_values("missing_signature", ascending=False, kind="stable")
-        frame = frame[frame["missing_signature"] > 0].head(20).rename_axis("gene").reset_index()
-        columns = ["gene", "missing_signature", "log2_ratio", "excess", "observed", "fitted"]
-        title = "Genes that go up together where the fit fails: the missing signature"
-        yield {"title": title, "frame": frame[columns], "text": ["gene"], "open": False}
+        genes = spots.varm["residuals"].dropna().rename_axis("gene")
+        for name in [name for name in genes if name.startswith("missing_")]:
+            frame = genes[genes[name] > 0].sort_values(name, ascending=False, kind="stable").head(20).reset_index()
+            frame = frame[["gene", name, "log2_ratio", "excess", "observed", "fitted"]].rename(columns={name: "weight"})
+            title = f"Genes that go up together beyond the fit: {name.replace('_', ' ')}"
+            yield {"title": title, "frame": frame, "text": ["gene"], "open": False}
     if stage == "factorization":
         for key in [key for key in spots.varm if key.endswith("_loadings") and key != "joint_nmf_loadings"]:
             yield _top_features(f"Leading genes: {key.removesuffix('_loadings').upper()}", spots.varm[key])

@@ -168,28 +168,22 @@ def _reference(spots):
 
 
 def _residuals(spots, layout):
-    table, genes = spots.obsm["residuals"], spots.varm["residuals"]["missing_signature"].dropna()
-    leading = genes[genes > 0].sort_values(ascending=False, kind="stable").index[:8]
+    table, genes = spots.obsm["residuals"], spots.varm["residuals"]
+    maps = {"share of counts not explained": table["unexplained"].clip(lower=0)}
+    for name in [name for name in table if name.startswith("missing_")]:
+        weights = genes[name].dropna().sort_values(ascending=False, kind="stable")
+        leading = weights[weights > 0].index[:3]
+        maps[f"{name.replace('_', ' ')}: {', '.join(map(str, leading))}"] = table[name].clip(lower=0)
     yield Entry(
         "deconvolution",
         "residuals",
         "What the reference leaves unexplained",
-        "From least squares over all shared genes. Left: share of a spot's counts above its fit, counting noise taken "
-        "off. Right: where the genes that most go up together beyond the fit do so (SD), led by "
-        f"{', '.join(map(str, leading))}. Every sample has such genes: they point at a cell type that the reference "
-        "lacks where they are known markers of one and the map is that of a region; a gradient or single spots are "
-        "noise, or a state of a cell type that is there.",
-        plotting.maps_figure(
-            layout,
-            pd.DataFrame(
-                {
-                    "share of counts not explained": table["unexplained"].clip(lower=0),
-                    "missing signature": table["missing_signature"].clip(lower=0),
-                }
-            ),
-            "viridis",
-            shared_scale=False,
-        ),
+        "By least squares, over all shared genes. First: share of a spot's counts above its fit, counting noise taken "
+        "off. Then: where genes go up together beyond the fit, with the leading three. Every sample has such genes. "
+        "They point at a cell type that the reference lacks where they are known markers of one and the map is a "
+        "region's; else they are noise, a gradient of the tissue, a state of a cell type that is there, or the types "
+        "that stand in for what is missing (a map that is the negative of the one before).",
+        plotting.maps_figure(layout, pd.DataFrame(maps), "viridis", shared_scale=False),
     )
 
 
@@ -256,8 +250,8 @@ def _agreement(spots, layout, titles):
             "deconvolution",
             "agreement_by_type",
             "Which cell types the methods agree on",
-            "Pearson correlation over spots of each method's proportions with those of the others, mean over the others. A "
-            "type on which all disagree is one that the data do not settle.",
+            "Pearson correlation over spots of a method's proportions with those of each other, mean over the others. "
+            "A type on which all disagree is one that the data do not settle.",
             plotting.heatmap_figure(
                 table,
                 "cividis",

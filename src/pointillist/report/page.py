@@ -133,8 +133,9 @@ def _groups(spots, titles):
         if key == "agreement":
             yield {"name": "Agreement", "fields": [_numbers(table["jsd"], "disagreement of the methods (bits)")]}
         if key == "residuals":
-            names = {"unexplained": "share of counts not explained", "missing_signature": "missing signature"}
-            yield {"name": "Residuals", "fields": [_numbers(table[c], title) for c, title in names.items()]}
+            fields = [_numbers(table["unexplained"], "share of counts not explained")]
+            missing = [column for column in table if column.startswith("missing_")]
+            yield {"name": "Residuals", "fields": fields + [_numbers(table[c], c.replace("_", " ")) for c in missing]}
     known = ("total_counts", "n_genes", "mitochondrial")
     yield {"name": "Quality", "fields": [_numbers(spots.obs[name], name) for name in known if name in spots.obs]}
     categories = [c for c in spots.obs if isinstance(spots.obs[c].dtype, pd.CategoricalDtype)]
