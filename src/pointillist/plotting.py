@@ -158,13 +158,15 @@ def maps_figure(layout, table, colour_map=PROPORTION, shared_scale=True, n_colum
 
 
 def categories_figure(layout, columns, colours=None):
-    """One map for each categorical column, each with its legend."""
+    """One map for each categorical column, each with its legend, two in a row where there are more than three."""
     columns = {name: pd.Series(values) for name, values in columns.items()}
+    wide = len(columns) if len(columns) <= 3 else 2
+    rows = -(-len(columns) // wide)
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            1, len(columns), figsize=(4.4 * len(columns), 3.6), layout="constrained", squeeze=False
-        )
-        for axis, (name, values) in zip(axes[0], columns.items()):
+        figure, axes = plt.subplots(rows, wide, figsize=(4.4 * wide, 3.6 * rows), layout="constrained", squeeze=False)
+        for axis in axes.ravel()[len(columns) :]:
+            axis.set_axis_off()
+        for axis, (name, values) in zip(axes.ravel(), columns.items()):
             names = sorted(values.dropna().astype(str).unique())
             draw_categories(axis, layout, values, (colours or {}).get(name) or colours_of(names), name)
     return figure

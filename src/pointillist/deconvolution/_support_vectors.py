@@ -24,21 +24,20 @@ from scipy.linalg import qr
 
 _MAX_ITERATIONS = 80
 _GAP = 5e-11  # √(2 gap) = 1e-5: ten times nearer the optimum than promised
-_POLISH_BELOW = 1e-4
-_TIED_BELOW = 1e-7
-_RESIDUAL = 1e-8
+_RESIDUAL = 1e-8  # of the dual's equations
 _SMALLEST_GAP = 1e-12
+_STEP = 0.995  # of the way to the boundary
+_SMALLEST_SCALE = 1e-4  # of residuals, at the start
+_POLISH_BELOW = 1e-4  # gap at which the edge of the tube can be read off
+_TIED_BELOW = 1e-7  # gap at which it should have been: look for dependent equations
+_CLOSED = 1e-6  # ε
+_NOT_OUTSIDE = 1e-2  # genes: at ν = 1 the multipliers of ξ have no interior, and a tube that closes earlier is sought
 _PULL = 1e-9
 _RIDGE = 1e-13
-_MARGIN = 1e-5  # of slacks, when single precision is left
-_STEP = 0.995
-_SMALLEST_RESIDUAL = 1e-4
-_NOT_OUTSIDE = (
-    1e-2  # genes: at ν = 1 the multipliers of ξ have no interior, so that a tube that closes earlier is sought
-)
-_CLOSED = 1e-6
-_ELEMENTS = 49152  # of a batch's mixtures × genes: about 20 such arrays have to stay in the cache
+_MAX_SINGLE = 8  # iterations in single precision
 _SINGLE_ABOVE = 2e-4  # gap per gene and C, far above what single precision can still tell apart
+_MARGIN = 1e-5  # of slacks, when single precision is left
+_ELEMENTS = 49152  # of a batch's mixtures × genes: about 20 such arrays have to stay in the cache
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ class _State:
         self.solution = Y @ problem.least_squares.T  # w and b
         residual = Y - self.solution @ problem.design.T
         size = np.abs(residual)
-        scale = np.maximum(size.mean(axis=1, keepdims=True), _SMALLEST_RESIDUAL)
+        scale = np.maximum(size.mean(axis=1, keepdims=True), _SMALLEST_SCALE)
         rank = np.clip(((1 - nu) * Y.shape[1]).astype(int), 0, Y.shape[1] - 1)
         self.tube = np.take_along_axis(np.sort(size, axis=1), rank[:, None], axis=1)
         slack = np.maximum(size - self.tube, 0) + 0.3 * scale
@@ -143,6 +142,7 @@ class _State:
         # Near the central path: multipliers in inverse proportion to the slacks.
         self.g = 1 / self.s
         self.g *= problem.C / self.g.sum(axis=0)
+        self.single_steps = 0
         self._set(np.float32)
 
     def _set(self, precision):
@@ -164,7 +164,9 @@ class _State:
 
     def refine(self):
         """Go on in double precision once a mixture needs it; the first iterations, far from the optimum, do not."""
-        if self.precision is np.float64 or (self.gap / self.problem.n_genes).min() > _SINGLE_ABOVE * self.problem.C:
+        self.single_steps += 1
+        far = self.gap.min() > _SINGLE_ABOVE * self.problem.C * self.problem.n_genes
+        if self.precision is np.float64 or (far and self.single_steps < _MAX_SINGLE):
             return
         self._set(np.float64)
         residual = self.Y - self.solution @ self.problem.design.T
@@ -252,9 +254,9 @@ class _State:
         e *= ds
         dg -= e
         np.divide(ds, s, out=product)
-        primal = np.minimum(1, _STEP / np.maximum(-product.min(axis=(0, 2)), 1e-300))[:, None]
+        primal = (_STEP / np.maximum(-product.min(axis=(0, 2)), _STEP))[:, None]
         np.divide(dg, g, out=product)
-        dual = np.minimum(1, _STEP / np.maximum(-product.min(axis=(0, 2)), 1e-300))[:, None]
+        dual = (_STEP / np.maximum(-product.min(axis=(0, 2)), _STEP))[:, None]
         ds *= primal
         s += ds
         dg *= dual

@@ -87,7 +87,14 @@ def blocks(X, size=BLOCK):
     """Yield (slice of spots, that part of `X` as float), so that no copy of a large sample is ever made."""
     for start in range(0, X.shape[0], size):
         part = slice(start, min(start + size, X.shape[0]))
-        yield part, X[part].astype(float)
+        if sparse.issparse(X):
+            # Only the values are copied; the places of a block are a part of those of the whole.
+            rows = X.indptr[start : part.stop + 1]
+            inside = slice(rows[0], rows[-1])
+            block = (X.data[inside].astype(float), X.indices[inside], rows - rows[0])
+            yield part, sparse.csr_array(block, shape=(part.stop - start, X.shape[1]))
+        else:
+            yield part, X[part].astype(float)
 
 
 def pass_over(X, weights):
@@ -103,18 +110,17 @@ def pass_over(X, weights):
     products : ndarray, spots × n
     totals, squares : ndarray, spots
     """
-    products = np.empty((X.shape[0], weights.shape[1]))
-    totals, squares = np.empty(X.shape[0]), np.empty(X.shape[0])
     ones = np.ones(X.shape[1])
+    weights = np.column_stack([weights, ones])
+    products, squares = np.empty((X.shape[0], weights.shape[1])), np.empty(X.shape[0])
     for part, block in blocks(X):
         products[part] = block @ weights
-        totals[part] = block @ ones
         if sparse.issparse(block):
             np.square(block.data, out=block.data)
             squares[part] = block @ ones
         else:
             squares[part] = np.einsum("sg,sg->s", block, block)
-    return products, totals, squares
+    return np.ascontiguousarray(products[:, :-1]), products[:, -1], squares
 
 
 def goodness_of_fit(X, R, abundance, passed=None):
