@@ -7,7 +7,7 @@ from job import job
 from pointillist.data.contract import by_spot, kept_spots, read_spots_h5ad
 from pointillist.data.files import read_parquet, write_table
 from pointillist.deconvolution import METHODS, per_cell
-from pointillist.signature import Signature, informative_genes
+from pointillist.signature import Signature, genes_for
 
 with job(snakemake) as log:
     params, method = snakemake.params, METHODS[snakemake.wildcards.method]
@@ -17,10 +17,7 @@ with job(snakemake) as log:
     cell_types = pd.read_csv(snakemake.input.cell_types, dtype={"cell_type": str}).set_index("cell_type")
     cell_types = cell_types.loc[table.index]
     signature = Signature(table.to_numpy(), table.index.to_numpy(), table.columns.to_numpy())
-    if method.genes == "markers":
-        genes = pd.read_csv(snakemake.input.markers)["gene"].unique()
-    else:
-        genes = informative_genes(signature, params.max_genes)
+    genes = genes_for(method, signature, pd.read_csv(snakemake.input.markers)["gene"].unique(), params.max_genes)
     log.info("%s: %d spots × %d genes × %d types", method.title, kept.n_obs, len(genes), len(table))
 
     counts = kept.layers["counts"]

@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from pointillist.signature import Signature, build_signature, choose_markers, informative_genes, rank_markers
+from pointillist.deconvolution import METHODS
+from pointillist.signature import (
+    Signature,
+    build_signature,
+    choose_markers,
+    discriminating_genes,
+    genes_for,
+    informative_genes,
+    rank_markers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +121,20 @@ def test_informative_genes_are_those_that_differ_between_types():
     signature = Signature(matrix, np.array(["a", "b"]), np.array(["even", "one", "two", "loud"]))
     assert informative_genes(signature, 2).tolist() == ["one", "two"]
     assert informative_genes(signature, 9).tolist() == ["even", "one", "two", "loud"]
+
+
+def test_discriminating_genes_are_loud_in_one_type_and_faint_in_the_mean():
+    matrix = np.array([[50.0, 20.0, 1.0, 9.0], [50.0, 1.0, 0.1, 8.0], [50.0, 1.0, 0.1, 8.5]])
+    signature = Signature(matrix, np.array(list("abc")), np.array(["even", "marker", "faint", "flat"]))
+    assert discriminating_genes(signature, at_least=0).tolist() == ["marker"]
+    # Where too few pass, the loud ones that differ most.
+    assert discriminating_genes(signature, at_least=2).tolist() == ["marker", "flat"]
+
+
+def test_every_method_gets_the_genes_that_its_record_asks_for():
+    signature = Signature(np.eye(3) * 50 + 1, np.array(list("abc")), np.array(["x", "y", "z"]))
+    for method in METHODS.values():
+        genes = genes_for(method, signature, ["y"], 2)
+        assert (
+            genes.tolist() == {"markers": ["y"], "shared": ["x", "y"], "discriminating": ["x", "y", "z"]}[method.genes]
+        )

@@ -29,8 +29,9 @@ class Method:
         method, and the report says so.
     gives : str
         Key in the AnnData contract, such as ``nnls_proportions``.
-    genes : {"markers", "shared"}
-        Of a method that uses a reference: its marker genes, or all that sample and reference share.
+    genes : {"markers", "discriminating", "shared"}
+        Of a method that uses a reference: marker genes, genes that some type expresses above the others, or all that
+        sample and reference share; see `signature.genes_for`.
     options : dict
         JSON Schema of each option, with its default and description.
     """

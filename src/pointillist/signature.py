@@ -122,6 +122,63 @@ def informative_genes(signature, n_genes):
     return signature.genes[np.sort(np.argsort(-score, kind="stable")[:n_genes])]
 
 
+def discriminating_genes(signature, min_log_fold_change=0.75, min_expression=2.0, at_least=500):
+    """Genes that some type expresses well above the mean of all types, in the signature's order.
+
+    Parameters
+    ----------
+    signature : Signature
+    min_log_fold_change : float
+        Natural log of the type's expression over the mean of all types.
+    min_expression : float
+        Of that type, per 10,000 counts.
+    at_least : int
+        Where fewer genes pass, those with the largest fold change among all.
+
+    Returns
+    -------
+    ndarray of str
+
+    References
+    ----------
+    Cable et al. (2022), Nature Biotechnology 40:517, whose bounds these are (RCTD).
+    """
+    floor = 0.01 * signature.matrix.mean()
+    fold = np.log(signature.matrix + floor).max(axis=0) - np.log(signature.matrix.mean(axis=0) + floor)
+    loud = signature.matrix.max(axis=0) >= min_expression
+    chosen = (fold >= min_log_fold_change) & loud
+    if chosen.sum() < at_least:
+        leading = np.lexsort((np.arange(len(fold)), -fold, ~loud))[:at_least]
+        chosen[leading] = True
+    return signature.genes[chosen]
+
+
+def genes_for(method, signature, markers, max_genes):
+    """The genes that a method works on, by its record.
+
+    Parameters
+    ----------
+    method : Method
+    signature : Signature
+        On the genes that sample and reference share.
+    markers : sequence of str
+    max_genes : int
+        Of a method that takes all shared genes.
+
+    Returns
+    -------
+    ndarray of str
+    """
+    match method.genes:
+        case "markers":
+            return np.asarray(markers)
+        case "discriminating":
+            return discriminating_genes(signature)
+        case "shared":
+            return informative_genes(signature, max_genes)
+    raise ValueError(f"{method.name} asks for {method.genes!r} genes, expected markers, discriminating or shared")
+
+
 def rank_markers(counts, cell_types, genes, min_cells=1, max_q=0.3):
     """Genes over-expressed in one cell type against every other, best first.
 
