@@ -1,7 +1,7 @@
 """Archetypal analysis by partipy and by archetypes, each with its defaults, on one matrix.
 
-Run by the peers' own Python: ``peers_archetypes.py INPUT.npz OUTPUT.npz OPTIONS``, with the JSON options ``n_archetypes`` and
-``seeds``. The squared error is computed here for all alike, from the points and weights that each gives.
+Run by the peers' own Python as ``peers_archetypes.py INPUT.npz OUTPUT.npz OPTIONS``, with the JSON options
+``n_archetypes`` and ``seeds``. The squared error is computed here for all alike, from the points and weights of each.
 """
 
 import json
