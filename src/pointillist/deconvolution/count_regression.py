@@ -290,7 +290,7 @@ def _check_options(likelihood, mode, max_types, smoothing, noise_correction):
 COUNT_REGRESSION = Method(
     name="count_regression",
     title="Count regression",
-    summary="Likelihood of the counts (RCTD's model) over the genes that tell types apart, with an interval for every proportion",
+    summary="Likelihood of the counts as in RCTD, over the genes that tell types apart, with intervals",
     function=count_regression,
     citations=("cable2022", "ma2022", "neufeld2024", "lei2018"),
     needs=frozenset({"reference"}),
