@@ -18,8 +18,13 @@ with job(snakemake) as log:
     curve = {"n_archetypes": [], "explained_variance": []}
     if n_archetypes == "auto":
         largest = min(options["max_archetypes"], kept.n_obs // 5)
+        dimension = None
+        if options["rule"] == "dimension":
+            variable = kept.X[:, kept.var["highly_variable"].to_numpy()]
+            dimension = archetypes.signal_dimension(variable, pcs.shape[1], seed=seed)
+            log.info("%d dimensions vary more than chance", dimension)
         chosen = archetypes.choose_n_archetypes(
-            pcs, 2, largest, step=1, rule=options["rule"], gain=options["gain"], n_starts=1, seed=seed
+            pcs, 2, largest, 1, options["gain"], options["rule"], n_starts=1, seed=seed, dimension=dimension
         )
         n_archetypes, start = chosen.chosen, chosen.generators
         curve = {"n_archetypes": chosen.n_archetypes, "explained_variance": chosen.explained_variance}

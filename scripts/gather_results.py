@@ -7,6 +7,7 @@ import pandas as pd
 from job import job
 from pointillist.data import contract
 from pointillist.data.files import read_parquet, sha256, write_h5ad
+from pointillist.deconvolution import METHODS
 
 
 def read(*parts):
@@ -53,6 +54,8 @@ def add_archetypes(step):
             "markers": pd.read_csv(folder / "archetypes/markers.csv"),
             "tree": (folder / "archetypes/tree.json").read_text(),
         }
+        if snakemake.params.config["archetypes"]["n_bootstraps"]:
+            spots.uns["archetypes"]["stability"] = pd.read_csv(folder / "archetypes/stability.csv")
     else:
         contract.add_spots_table(spots, "signature_scores", read("archetypes", "signature_scores.parquet"))
         for name in ("matching", "refinement", "signature_anchors"):
@@ -102,7 +105,7 @@ with job(snakemake) as log:
             ADD[step.stage](step.method)
             section = snakemake.params.config[step.stage]
             contract.record_step(spots, step.method, section, snakemake.params.seed, input_sha256=checksums)
-    if any(step.stage == "deconvolution" for step in snakemake.params.steps):
+    if any(step.stage == "deconvolution" and step.method in METHODS for step in snakemake.params.steps):
         add_diagnostics()
     agreement = folder / "deconvolution/agreement.parquet"
     if agreement.exists():

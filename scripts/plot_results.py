@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from job import job
 from pointillist.catalogue import TITLES
 from pointillist.data.contract import read_spots_h5ad
@@ -15,8 +17,13 @@ with job(snakemake) as log:
     folder = Path(snakemake.output[0])
     folder.mkdir(parents=True, exist_ok=True)
     truth = read_truth(snakemake.input.truth) if "truth" in snakemake.input.keys() else None
+    known = {
+        name: pd.read_csv(snakemake.input[name], keep_default_na=False)
+        for name in ("label_enrichment", "truth_correlation")
+        if name in snakemake.input.keys()
+    }
     listed = []
-    for entry in sample_figures(spots, snakemake.params.steps, TITLES, snakemake.params.labels, truth):
+    for entry in sample_figures(spots, snakemake.params.steps, TITLES, snakemake.params.labels, truth, **known):
         for ending in ("pdf", "png"):
             save(entry.figure, folder / f"{entry.name}.{ending}", close=ending == "png")
         listed.append({key: getattr(entry, key) for key in ("stage", "name", "title", "caption")})

@@ -14,6 +14,10 @@ from pointillist.metrics import DEFINITIONS
 from pointillist.report import content, page
 
 
+def read_csv(file):
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype={"sample": str})
+
+
 def read_figures(folder):
     listed = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
     return [{**entry, "url": page.data_url((folder / f"{entry['name']}.png").read_bytes())} for entry in listed]
@@ -21,7 +25,7 @@ def read_figures(folder):
 
 with job(snakemake) as log:
     params, files = snakemake.params, snakemake.input
-    tables = {n: pd.read_csv(f, keep_default_na=False, na_values=[""]) for n, f in zip(params.tables, files.tables)}
+    tables = {name: read_csv(file) for name, file in zip(params.tables, files.tables)}
     skipped = tables["steps"][tables["steps"]["status"] == "skipped"].drop(columns="status")
     provenance = json.loads(Path(files.provenance).read_text(encoding="utf-8"))
     keys = [line.split("{")[1].rstrip(",\n") for line in open(files.citations, encoding="utf-8") if line[:1] == "@"]
@@ -30,9 +34,17 @@ with job(snakemake) as log:
         spots = read_spots_h5ad(spots_file)
         left_out = skipped[skipped["sample"] == name]
         figures = read_figures(Path(figures))
-        samples.append(content.describe_sample(name, spots, figures, params.rows[name], left_out, TITLES))
+        known = {
+            table: tables[table][tables[table]["sample"] == name] for table in ("label_enrichment", "truth_correlation")
+        }
+        samples.append(content.describe_sample(name, spots, figures, params.rows[name], left_out, TITLES, known))
         log.info("%s: %d figures", name, len(figures))
+    across = None
+    if len(files.across):
+        figures, consensus, markers = map(Path, files.across)
+        across = content.describe_across_samples(read_csv(consensus), read_csv(markers), read_figures(figures))
     html = page.render_page(
+        across=across,
         title=params.title,
         samples=samples,
         simulated=[sample["name"] for sample in samples if sample["simulated"]],

@@ -6,6 +6,7 @@ from job import job
 from pointillist.data.contract import read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.data.truth import read_truth
+from pointillist.deconvolution import SIGNATURE_METHODS
 from pointillist.metrics import adjusted_rand_index, score_by_type, score_proportions
 
 with job(snakemake) as log:
@@ -16,6 +17,9 @@ with job(snakemake) as log:
         truth = read_truth(snakemake.input.truth, sample)
         for method in snakemake.params.deconvolution:
             estimate = spots.obsm[f"{method}_proportions"]
+            if method in SIGNATURE_METHODS and estimate.columns.intersection(truth.columns).empty:
+                log.warning("%s has no score: no gene set has the name of a cell type of the truth", method)
+                continue
             scores = score_proportions(estimate, truth)
             n_spots = scores.pop("n_spots")
             rows += [(sample, "deconvolution", method, metric, value, n_spots) for metric, value in scores.items()]

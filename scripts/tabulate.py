@@ -47,10 +47,9 @@ with job(snakemake) as log:
     score_names = ["sample", "stage", "method", "metric", "value", "n_spots"]
     tables["scores"] = stacked(snakemake.input.scores, score_names)
     tables["scores_by_type"] = stacked(snakemake.input.by_type, ["sample", "method", "cell_type", "pearson", "rmse"])
-    matching = [
-        pd.read_csv(f, keep_default_na=False).assign(sample=Path(f).parts[-3]) for f in snakemake.input.matching
-    ]
-    tables["matching"] = pd.concat(matching, ignore_index=True) if matching else pd.DataFrame(columns=["sample"])
+    for name in ("matching", "label_enrichment", "truth_correlation"):
+        found = [pd.read_csv(f, keep_default_na=False).assign(sample=Path(f).parts[-3]) for f in snakemake.input[name]]
+        tables[name] = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["sample"])
     for name, table in tables.items():
         write_table(table, snakemake.output[name])
         log.info("%s: %d rows", name, len(table))

@@ -41,6 +41,26 @@ def test_a_bare_sample_says_what_it_lacks():
     assert plan.of("bare", "embedding") == ["pca", "vae"]
 
 
+@pytest.mark.parametrize(
+    "row, ran, reason",
+    [
+        ({"gene_sets": "sets"}, ["signature_vae"], "no reference"),
+        ({"reference": "atlas"}, ["nnls", "signature_vae"], None),
+        ({}, [], "neither gene sets nor a reference"),
+    ],
+)
+def test_a_method_of_gene_sets_needs_no_reference(row, ran, reason):
+    guided = Method("signature_vae", "", "", print, needs=frozenset({"gene_sets"}))
+    stages = {**STAGES, "deconvolution": {**STAGES["deconvolution"], "signature_vae": guided}}
+    config = {"deconvolution": {"methods": ["nnls", "signature_vae"]}}
+    plan = plan_steps([Sample("s", row, Contents("h5ad"))], config, stages)
+    assert plan.of("s", "deconvolution") == ran
+    reasons = {step.method: text for _, step, text in plan.skipped if step.stage == "deconvolution"}
+    assert set(reasons) == {"nnls", "signature_vae"} - set(ran)
+    if reason:
+        assert reason in list(reasons.values())[-1]
+
+
 def test_a_stage_without_section_is_off():
     plan = plan_steps([FULL], {"factorization": CONFIG["factorization"]}, STAGES)
     assert [step for step in plan.steps["full"] if step.stage not in ("factorization", "preprocessing")] == []

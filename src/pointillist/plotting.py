@@ -227,12 +227,15 @@ def truth_figure(estimates, truth, colours):
     return figure
 
 
-def heatmap_figure(table, colour_map=USAGE, label="", marked=(), width=None, limits=(None, None), written=False):
+def heatmap_figure(
+    table, colour_map=USAGE, label="", marked=(), width=None, limits=(None, None), written=False, row_height=0.2
+):
     """A table as colours, with the cells in `marked` (row, column) framed, and the numbers `written` if so wished."""
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(
-            figsize=(width or 0.34 * table.shape[1] + 2.2, 0.2 * table.shape[0] + 1.2), layout="constrained"
+            figsize=(width or 0.34 * table.shape[1] + 2.2, row_height * table.shape[0] + 1.2), layout="constrained"
         )
+        axis.set_facecolor(_MISSING)
         values = table.to_numpy(dtype=float)
         image = axis.imshow(
             values, aspect="auto", cmap=colour_map, interpolation="nearest", vmin=limits[0], vmax=limits[1]
@@ -276,31 +279,118 @@ def boxes_figure(tables, colours, label=""):
     return figure
 
 
-def components_figure(scores, archetypes, anchors, names):
-    """Spots in the first two components with the archetypes at the corners of their hull and the anchors ringed."""
-    colours = colours_of(names)
+def bars_figure(table, limits=()):
+    """One panel of horizontal bars for each column of a table, with the numbers beside the bars."""
     with plt.rc_context(_STYLE):
-        figure, axis = plt.subplots(figsize=(4.6, 3.8), layout="constrained")
-        axis.scatter(*scores[:, :2].T, s=5, color="#C4C9CF", linewidths=0)
-        for name, point in zip(names, archetypes):
-            chosen = scores[anchors[name]]
-            axis.scatter(*chosen[:, :2].T, s=12, facecolors="none", edgecolors=colours[name], linewidths=0.8)
-            axis.scatter(
-                *point[:2], s=60, marker="*", color=colours[name], edgecolors="white", linewidths=0.5, zorder=3
-            )
-            axis.annotate(name.replace("archetype_", ""), point[:2], xytext=(4, 3), textcoords="offset points")
-        axis.set(xlabel="component 1", ylabel="component 2")
+        figure, axes = plt.subplots(
+            1, table.shape[1], figsize=(3.2 * table.shape[1] + 0.4, 0.2 * len(table) + 0.8), layout="constrained",
+            squeeze=False, sharey=True,
+        )  # fmt: skip
+        for index, (axis, name) in enumerate(zip(axes[0], table.columns)):
+            bars = axis.barh(range(len(table)), table[name], color="#5B7B9A", height=0.7)
+            axis.bar_label(bars, fmt="%.2f", padding=2, fontsize=6.5)
+            axis.margins(x=0.15)
+            axis.set_xlabel(name)
+            if index < len(limits):
+                axis.set_xlim(*limits[index])
+        axes[0, 0].set_yticks(range(len(table)), table.index)
+        axes[0, 0].invert_yaxis()
     return figure
 
 
-def tree_figure(linkage, names):
-    """Dendrogram of archetypes."""
+def stacked_bars_figure(table, xlabel="", ylabel=""):
+    """A bar for each row of a table, stacked by its columns; columns without any are left out of the legend."""
+    colours = colours_of(table.columns)
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(0.5 * len(table) + 3.4, 2.6), layout="constrained")
+        bottom = np.zeros(len(table))
+        for name in table.columns:
+            values = table[name].fillna(0).to_numpy(dtype=float)
+            if values.any():
+                axis.bar(range(len(table)), values, bottom=bottom, color=colours[name], width=0.7, label=str(name))
+                bottom += values
+        axis.set_xticks(range(len(table)), table.index)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.yaxis.get_major_locator().set_params(integer=True)
+        if bottom.any():
+            handles, labels = axis.get_legend_handles_labels()
+            axis.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    return figure
+
+
+def dots_figure(sizes, values, label="", marked=None):
+    """Dots whose area is a share (0 to 1) and whose colour is a number; those `marked` have a ring."""
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(
+            figsize=(0.36 * sizes.shape[1] + 2.8, 0.24 * sizes.shape[0] + 1.4), layout="constrained"
+        )
+        row, column = np.indices(sizes.shape).reshape(2, -1)
+        ring = np.zeros(sizes.size, dtype=bool) if marked is None else marked.to_numpy(dtype=bool).ravel()
+        dots = axis.scatter(
+            column,
+            row,
+            s=150 * np.nan_to_num(sizes.to_numpy(dtype=float).ravel()),
+            c=values.to_numpy(dtype=float).ravel(),
+            cmap="Blues",
+            vmin=0,
+            edgecolors=np.where(ring, "#D55E00", "#9AA5B1"),
+            linewidths=np.where(ring, 1.4, 0.5),
+        )
+        names = [fill(str(name), 24) for name in sizes.columns]
+        axis.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(sizes)), sizes.index)
+        axis.set(xlim=(-0.6, sizes.shape[1] - 0.4), ylim=(sizes.shape[0] - 0.4, -0.6))
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        handles = [
+            plt.Line2D([], [], marker="o", ls="", color="#9AA5B1", ms=np.sqrt(150 * share), label=f"{share:.0%}")
+            for share in (0.25, 0.5, 1.0)
+        ]
+        figure.colorbar(dots, ax=axis, shrink=0.8, aspect=14, label=label)
+        figure.legend(handles=handles, loc="outside right upper", title="share", fontsize=7, labelspacing=0.9)
+    return figure
+
+
+def components_figure(scores, archetypes, anchors, names):
+    """Spots in the first four components with the archetypes, and the anchors ringed, two components to a panel."""
+    colours = colours_of(names)
+    panels = [pair for pair in ((0, 1), (2, 3)) if pair[1] < scores.shape[1]]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(4.4 * len(panels), 3.8), layout="constrained", squeeze=False
+        )
+        for axis, (x, y) in zip(axes[0], panels):
+            axis.scatter(scores[:, x], scores[:, y], s=5, color="#C4C9CF", linewidths=0)
+            for name in names:
+                chosen = scores[anchors[name]]
+                axis.scatter(
+                    chosen[:, x], chosen[:, y], s=12, facecolors="none", edgecolors=colours[name], linewidths=0.6
+                )
+            for name, point in zip(names, archetypes):
+                axis.scatter(
+                    point[x], point[y], s=80, marker="*", color=colours[name], edgecolors="black", linewidths=0.5,
+                    zorder=3,
+                )  # fmt: skip
+                axis.annotate(
+                    name.replace("archetype_", ""), (point[x], point[y]), xytext=(5, 3), textcoords="offset points",
+                    fontweight="bold", zorder=4, bbox={"fc": "#FFFFFFB0", "ec": "none", "pad": 0.4},
+                )  # fmt: skip
+            axis.set(xlabel=f"component {x + 1}", ylabel=f"component {y + 1}")
+    return figure
+
+
+def tree_figure(linkage, names, cuts=None):
+    """Dendrogram of archetypes, with the heights of named cuts."""
     from scipy.cluster.hierarchy import dendrogram
 
     with plt.rc_context(_STYLE):
-        figure, axis = plt.subplots(figsize=(4.2, 0.24 * len(names) + 0.8), layout="constrained")
+        figure, axis = plt.subplots(figsize=(4.8, 0.24 * len(names) + 1.2), layout="constrained")
         dendrogram(np.asarray(linkage), labels=list(names), orientation="right", ax=axis, color_threshold=0,
                    above_threshold_color="#444444")  # fmt: skip
+        for name, height in (cuts or {}).items():
+            axis.axvline(height, color="#D55E00", lw=0.9, ls="--")
+            axis.annotate(name, (height, 1), xycoords=("data", "axes fraction"), xytext=(-2, 2), rotation=30,
+                          textcoords="offset points", color="#D55E00", fontsize=6.5)  # fmt: skip
         axis.set_xlabel("distance between archetypes")
         axis.spines[["left"]].set_visible(False)
         axis.tick_params(axis="y", labelsize=7.5)

@@ -1,13 +1,17 @@
 """Figures: every result gets one, spots lie where they are, and the same figure is the same bytes."""
 
+import json
+
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 
 from pointillist import plotting
+from pointillist.archetypes import label_enrichment, truth_correlation
 from pointillist.data.contract import record_step
 from pointillist.planning import Step
+from pointillist.report.archetype_figures import across_samples_figures
 from pointillist.report.content import describe_sample
 from pointillist.report.figures import sample_figures
 
@@ -131,3 +135,78 @@ def test_the_same_figure_is_the_same_bytes(spots, tmp_path, ending):
         figure = plotting.maps_figure(plotting.Layout.of(spots), spots.obsm["nnls_proportions"])
         plotting.save(figure, tmp_path / f"{name}.{ending}")
     assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
+
+
+@pytest.fixture
+def archetypal(spots):
+    """The spots with three archetypes, their tree, stability and matching."""
+    rng, full = np.random.default_rng(2), spots.copy()
+    names = ["A1", "A2", "A3"]
+    full.obsm["archetype_weights"] = pd.DataFrame(rng.dirichlet(np.ones(3), 30), full.obs_names, names)
+    full.obsm["signature_scores"] = pd.DataFrame(rng.normal(size=(30, 2)), full.obs_names, ["first", "second"])
+    full.X = rng.gamma(1, 1, size=(30, 4)).astype(np.float32)
+    members = pd.DataFrame(
+        {"archetype": np.repeat(names, 8), "barcode": full.obs_names[:24], "rank": [*range(1, 9)] * 3}
+    )
+    genes = list(full.var_names[:3])
+    rounds = pd.DataFrame({"round": [1, 1, 2, 2], "signature": ["first", "second"] * 2})
+    rounds["anchors_changed"] = [3, 2, 0, 0]
+    tree = {
+        "linkage": [[0, 1, 1.0, 2], [2, 3, 4.0, 3]],
+        "names": names,
+        "groups": {"0.0": [0, 1, 2], "0.5": [0, 0, 1]},
+    }
+    full.uns["archetypes"] = {
+        "components": pd.DataFrame(rng.normal(size=(3, 3)), names),
+        "curve": pd.DataFrame({"n_archetypes": [2, 3], "explained_variance": [0.4, 0.5]}),
+        "anchors": members,
+        "communities": members,
+        "markers": pd.DataFrame({"archetype": names, "gene": genes, "rank": 1}),
+        "stability": pd.DataFrame({"archetype": names, "spread": [0.1, 0.2, 2.0], "recovered": [1.0, 0.9, 0.1]}),
+        "tree": json.dumps(tree),
+        "matching": pd.DataFrame({"archetype": ["A1", "A2"], "signature": ["first", ""]}),
+        "refinement": rounds,
+    }
+    return full
+
+
+def test_archetypes_are_drawn_with_what_is_known_of_them(archetypal):
+    labels = label_enrichment(
+        pd.DataFrame({"A1": np.arange(30) % 3 == 0, "A2": np.arange(30) < 10}, archetypal.obs_names),
+        archetypal.obs["region"],
+    )
+    truth = archetypal.obsm["nnls_proportions"]
+    followed = truth_correlation(archetypal.obsm["archetype_weights"], truth, {"A1": "a/b"})
+    known = {"label_enrichment": labels, "truth_correlation": followed}
+    entries = {entry.name: entry for entry in sample_figures(archetypal, [], {}, **known)}
+    parts = "curve weights components communities tree markers stability matching refinement labels truth".split()
+    assert {f"archetype_{part}" for part in parts} <= set(entries)
+    assert entries["archetype_truth"].stage == "scores"
+    tree = entries["archetype_tree"].figure.axes[0]
+    assert [text.get_text() for text in tree.texts] == ["0.5: 2 groups"]
+    assert any(np.allclose(line.get_xdata(), 2.0) for line in tree.lines)
+    refinement = entries["archetype_refinement"].figure.axes[0]
+    assert max(bar.get_y() + bar.get_height() for bar in refinement.patches) == 5
+    described = describe_sample(
+        "s", archetypal, [], {}, pd.DataFrame(columns=["reason", "method"]), {}, {n: known[n] for n in known}
+    )
+    sections = {section["stage"]: section for section in described["sections"]}
+    best = sections["scores"]["tables"][0]["frame"].set_index("archetype")
+    assert best.loc["A1", "right"] == ("yes" if best.loc["A1", "cell_type"] == "a/b" else "no")
+    assert best.loc["A2", "right"] == ""
+    plotting.plt.close("all")
+
+
+def test_groups_across_samples_are_framed_and_samples_not_compared_left_out():
+    consensus = pd.DataFrame(
+        {"group": ["C1", "C1", "", ""], "sample": ["a", "b", "b", "c"], "archetype": ["A1", "A2", "A1", "A1"]}
+    )
+    columns = ["sample", "archetype", "other", "other_archetype", "similarity", "status"]
+    compared = [("a", "A1", "b", "A1", -0.2, "rival"), ("a", "A1", "b", "A2", 0.9, "merged")]
+    pairs = pd.DataFrame(compared, columns=columns)
+    (entry,) = across_samples_figures(consensus, pairs)
+    axis = entry.figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["C1 · a A1", "C1 · b A2", "b A1"]
+    assert sorted(frame.get_xy() for frame in axis.patches) == [(-0.5, 0.5), (0.5, -0.5)]
+    assert list(across_samples_figures(consensus, pairs.iloc[:0])) == []
+    plotting.plt.close("all")

@@ -64,6 +64,7 @@ def small_config():
     config["simulation"] = {"n_spots": 150, "n_genes": 500, "n_reference_cells": 600, "n_proteins": 12}
     config["preprocessing"]["n_variable_genes"] = 300
     config["deconvolution"]["cibersort"]["n_permutations"] = 20
+    config["deconvolution"]["signature_vae"] = {"n_restarts": 1, "epochs": 5}
     config["factorization"]["n_factors"] = [5]
     config["joint_nmf"]["n_factors"] = 5
     config["archetypes"] = {"n_archetypes": 6, "n_starts": 2}

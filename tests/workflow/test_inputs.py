@@ -103,3 +103,17 @@ def test_the_five_real_samples_are_planned(project, shared_data):
     assert "results/samples/lymph/deconvolution/cibersort/proportions.parquet" in text
     assert "results/samples/citeseq/embedding/neighbour_mean_pca" not in text
     assert "results/samples/mob/archetypes/matching.csv" in text
+    assert "results/archetypes/consensus.csv" in text
+    assert "results/samples/mob/archetypes/label_enrichment.csv" in text
+    assert "results/samples/starmap/archetypes/truth_correlation.csv" in text
+    assert "results/samples/starmap/archetypes/label_enrichment.csv" not in text
+    assert "results/samples/lymph/archetypes/stability.csv" in text
+
+
+def test_one_sample_is_compared_with_no_other_and_bootstraps_can_be_left_out(project, small_config):
+    config = {**small_config, "archetypes": {"n_bootstraps": 0}}
+    project.write(config, "sample\tpath\nalone\tresults/simulation/spots.h5ad\n")
+    _, output = project.run("-n", "--cores", 1)
+    assert "rule find_archetypes" in output
+    for rule in ("match_archetypes_across_samples", "archetype_stability", "enrich_labels", "correlate_truth"):
+        assert f"rule {rule}" not in output

@@ -15,7 +15,7 @@ if LIBRARY.is_dir():
 
 from pointillist.archetypes import RECORD as ARCHETYPES
 from pointillist.data.inputs import find_inputs
-from pointillist.deconvolution import METHODS as DECONVOLUTION
+from pointillist.deconvolution import METHODS as DECONVOLUTION, SIGNATURE_METHODS
 from pointillist.embedding import METHODS as EMBEDDING
 from pointillist.errors import InputError
 from pointillist.factorization import JOINT, METHODS as FACTORIZATION
@@ -33,7 +33,7 @@ SIMULATED = {
     )
 }
 STAGES = {
-    "deconvolution": DECONVOLUTION,
+    "deconvolution": {**DECONVOLUTION, **SIGNATURE_METHODS},
     "factorization": FACTORIZATION,
     "embedding": EMBEDDING,
 }
@@ -45,7 +45,7 @@ def load_schema(name):
 
 def config_schema():
     schema = load_schema("config")
-    add_methods(schema, "deconvolution", DECONVOLUTION)
+    add_methods(schema, "deconvolution", STAGES["deconvolution"])
     add_methods(schema, "factorization", FACTORIZATION)
     add_methods(schema, "embedding", EMBEDDING, choice="models")
     schema["properties"]["joint_nmf"]["properties"].update(JOINT.options)
@@ -94,9 +94,14 @@ SAMPLES = [sample.name for sample in INPUTS.samples]
 ROWS = {sample.name: sample.row for sample in INPUTS.samples}
 REFERENCES = sorted({row["reference"] for row in ROWS.values() if row["reference"]})
 SCORED = [name for name, row in ROWS.items() if row["truth"] or row["labels"]]
+# Those against the sample's reference, which share its cell types: gene sets may be of others.
+AGAINST_REFERENCE = {
+    sample: [name for name in PLAN.of(sample, "deconvolution") if name in DECONVOLUTION]
+    for sample in SAMPLES
+}
 ESTIMATES = {
     sample: [
-        *(["consensus"] if len(PLAN.of(sample, "deconvolution")) > 1 else []),
+        *(["consensus"] if len(AGAINST_REFERENCE[sample]) > 1 else []),
         *PLAN.of(sample, "deconvolution"),
     ]
     for sample in SAMPLES
@@ -110,7 +115,22 @@ STEP_SECTIONS = (
     "archetypes",
     "embedding",
 )
-TABLES = ("quality", "steps", "checks", "scores", "scores_by_type", "matching")
+TABLES = (
+    "quality",
+    "steps",
+    "checks",
+    "scores",
+    "scores_by_type",
+    "matching",
+    "label_enrichment",
+    "truth_correlation",
+)
+# Samples with archetypes, those among them that are matched to signatures, and what is known of them.
+ARCHETYPAL = [sample for sample in SAMPLES if PLAN.of(sample, "archetypes")]
+MATCHED = [
+    sample for sample in ARCHETYPAL if "matching" in PLAN.of(sample, "archetypes")
+]
+SAMPLES_COMPARED = len(ARCHETYPAL) > 1
 
 
 # --- what the targets ask for ---------------------------------------------------------------------------------
@@ -139,13 +159,9 @@ def wanted_preprocessing():
 
 def wanted_deconvolution(samples=None):
     compared = [
-        sample
-        for sample in samples or SAMPLES
-        if len(PLAN.of(sample, "deconvolution")) > 1
+        sample for sample in samples or SAMPLES if len(AGAINST_REFERENCE[sample]) > 1
     ]
-    deconvolved = [
-        sample for sample in samples or SAMPLES if PLAN.of(sample, "deconvolution")
-    ]
+    deconvolved = [sample for sample in samples or SAMPLES if AGAINST_REFERENCE[sample]]
     return [
         *of_samples("deconvolution", ["proportions.parquet", "fit.parquet"], samples),
         *(
@@ -170,11 +186,29 @@ def wanted_factorization(samples=None):
 
 
 def wanted_archetypes(samples=None):
-    files = {"archetypes": "weights.parquet", "matching": "matching.csv"}
-    return [
-        f"results/samples/{sample}/archetypes/{files[step]}"
+    files = {"archetypes": ["weights.parquet"], "matching": ["matching.csv"]}
+    if config.get("archetypes", {}).get("n_bootstraps"):
+        files["archetypes"].append("stability.csv")
+    wanted = [
+        f"results/samples/{sample}/archetypes/{file}"
         for sample in samples or SAMPLES
         for step in PLAN.of(sample, "archetypes")
+        for file in files[step]
+    ]
+    return wanted if samples else [*wanted, *across_samples("consensus.csv")]
+
+
+def across_samples(*files):
+    """Files about the archetypes of all samples, where more than one sample has archetypes."""
+    return [f"results/archetypes/{file}" for file in files] if SAMPLES_COMPARED else []
+
+
+def known_of_archetypes(column, file, samples=None):
+    """What the sheet's `labels` or `truth` say of archetypes, of the samples that have both."""
+    return [
+        f"results/samples/{sample}/archetypes/{file}"
+        for sample in samples or SAMPLES
+        if sample in ARCHETYPAL and ROWS[sample][column]
     ]
 
 
@@ -228,6 +262,27 @@ def paired_files(wildcards):
 def truth_file(wildcards):
     truth = ROWS[wildcards.sample]["truth"]
     return {"truth": truth} if truth else {}
+
+
+def matching_file(wildcards):
+    sample = wildcards.sample
+    return (
+        {"matching": f"results/samples/{sample}/archetypes/matching.csv"}
+        if sample in MATCHED
+        else {}
+    )
+
+
+def scored_archetypes(wildcards):
+    """What labels and truth say of a sample's archetypes, for its figures."""
+    files = {}
+    for column, table in (
+        ("labels", "label_enrichment"),
+        ("truth", "truth_correlation"),
+    ):
+        for file in known_of_archetypes(column, f"{table}.csv", [wildcards.sample]):
+            files[table] = file
+    return files
 
 
 def raw_inputs():

@@ -10,6 +10,8 @@ rule deconvolve:
     output:
         proportions="results/samples/{sample}/deconvolution/{method}/proportions.parquet",
         fit="results/samples/{sample}/deconvolution/{method}/fit.parquet",
+    wildcard_constraints:
+        method="|".join(DECONVOLUTION),
     log:
         "logs/deconvolve/{sample}.{method}.log",
     benchmark:
@@ -29,11 +31,38 @@ rule deconvolve:
         "../../scripts/deconvolve.py"
 
 
+rule deconvolve_by_signatures:
+    input:
+        unpack(signature_sources),
+        spots="results/samples/{sample}/preprocessing/spots.h5ad",
+    output:
+        proportions="results/samples/{sample}/deconvolution/{method}/proportions.parquet",
+        fit="results/samples/{sample}/deconvolution/{method}/fit.parquet",
+    wildcard_constraints:
+        method="|".join(SIGNATURE_METHODS),
+    log:
+        "logs/deconvolve_by_signatures/{sample}.{method}.log",
+    benchmark:
+        "benchmarks/deconvolve_by_signatures/{sample}.{method}.tsv"
+    params:
+        options=options("deconvolution"),
+        seed=config["seed"],
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(2000, 20),
+        runtime=minutes(60),
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/deconvolve_by_signatures.py"
+
+
 rule compare_methods:
     input:
-        lambda wildcards: of_samples(
-            "deconvolution", ["proportions.parquet"], [wildcards.sample]
-        ),
+        lambda wildcards: [
+            f"results/samples/{wildcards.sample}/deconvolution/{method}/proportions.parquet"
+            for method in AGAINST_REFERENCE[wildcards.sample]
+        ],
     output:
         consensus="results/samples/{sample}/deconvolution/consensus.parquet",
         agreement="results/samples/{sample}/deconvolution/agreement.parquet",
@@ -43,7 +72,7 @@ rule compare_methods:
     benchmark:
         "benchmarks/compare_methods/{sample}.tsv"
     params:
-        methods=lambda wildcards: PLAN.of(wildcards.sample, "deconvolution"),
+        methods=lambda wildcards: AGAINST_REFERENCE[wildcards.sample],
         consensus=config.get("deconvolution", {}).get("consensus"),
     threads: config["numeric_threads"]
     resources:

@@ -52,6 +52,49 @@ rule score_sample:
         "../../scripts/score_sample.py"
 
 
+rule enrich_labels:
+    input:
+        spots="results/samples/{sample}/preprocessing/spots.h5ad",
+        communities="results/samples/{sample}/archetypes/communities.csv",
+    output:
+        "results/samples/{sample}/archetypes/label_enrichment.csv",
+    log:
+        "logs/enrich_labels/{sample}.log",
+    benchmark:
+        "benchmarks/enrich_labels/{sample}.tsv"
+    params:
+        labels=lambda wildcards: ROWS[wildcards.sample]["labels"],
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(1000, 10),
+        runtime=minutes(10),
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/enrich_labels.py"
+
+
+rule correlate_truth:
+    input:
+        unpack(truth_file),
+        unpack(matching_file),
+        weights="results/samples/{sample}/archetypes/weights.parquet",
+    output:
+        "results/samples/{sample}/archetypes/truth_correlation.csv",
+    log:
+        "logs/correlate_truth/{sample}.log",
+    benchmark:
+        "benchmarks/correlate_truth/{sample}.tsv"
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(1000, 10),
+        runtime=minutes(10),
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/correlate_truth.py"
+
+
 rule tabulate:
     input:
         spots=expand("results/samples/{sample}/spots.h5ad", sample=SAMPLES),
@@ -59,6 +102,8 @@ rule tabulate:
         scores=expand("results/samples/{sample}/scores.csv", sample=SCORED),
         by_type=expand("results/samples/{sample}/scores_by_type.csv", sample=SCORED),
         matching=[file for file in wanted_archetypes() if file.endswith("matching.csv")],
+        label_enrichment=known_of_archetypes("labels", "label_enrichment.csv"),
+        truth_correlation=known_of_archetypes("truth", "truth_correlation.csv"),
     output:
         **{table: f"results/tables/{table}.csv" for table in TABLES},
         proportions=[
@@ -88,6 +133,7 @@ rule tabulate:
 rule plot_results:
     input:
         unpack(truth_file),
+        unpack(scored_archetypes),
         spots="results/samples/{sample}/spots.h5ad",
     output:
         directory("results/samples/{sample}/figures"),
@@ -106,6 +152,26 @@ rule plot_results:
         "../../envs/analysis.yaml"
     script:
         "../../scripts/plot_results.py"
+
+
+rule plot_across_samples:
+    input:
+        consensus="results/archetypes/consensus.csv",
+        pairs="results/archetypes/pairs.csv",
+    output:
+        directory("results/archetypes/figures"),
+    log:
+        "logs/plot_across_samples/samples.log",
+    benchmark:
+        "benchmarks/plot_across_samples/samples.tsv"
+    threads: config["numeric_threads"]
+    resources:
+        mem_mb=memory(1000, 0),
+        runtime=minutes(10),
+    conda:
+        "../../envs/analysis.yaml"
+    script:
+        "../../scripts/plot_across_samples.py"
 
 
 rule record_provenance:
@@ -138,6 +204,7 @@ rule record_provenance:
 rule render_report:
     input:
         figures=expand("results/samples/{sample}/figures", sample=SAMPLES),
+        across=across_samples("figures", "consensus.csv", "consensus_markers.csv"),
         spots=expand("results/samples/{sample}/spots.h5ad", sample=SAMPLES),
         tables=expand("results/tables/{table}.csv", table=TABLES),
         provenance="results/provenance.json",

@@ -3,6 +3,8 @@ r"""How many archetypes: explained variance against their number, and where its 
 The curve is climbed from below: each number starts from the archetypes of the number before, with new ones at the spots
 that are fitted worst, and from starts of its own, so that explained variance never falls. The number is then
 
+- ``dimension``: one more than the dimensions that carry signal (see `signal_dimension`), as D archetypes span D − 1;
+  the curve is climbed a little further, to be looked at;
 - ``elbow``: the last number that gained at least `CORNER` times as much as the next one, a sharp corner, as there is
   when spots lie in a simplex; where the curve has none, the number whose explained variance lies highest above the
   straight line from the curve's first point to its last (Satopää et al. 2011), which is a matter of the range; or
@@ -31,6 +33,7 @@ from pointillist.archetypes.archetypal_analysis import archetypal_analysis, chec
 from pointillist.seeds import generator
 
 CORNER = 5.0
+BEYOND = 3
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +63,9 @@ class ArchetypeCurve:
     generators: np.ndarray
 
 
-def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow", n_starts=2, seed=0, **options):
+def choose_n_archetypes(
+    X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow", n_starts=2, seed=0, dimension=None, **options
+):
     """Number of archetypes at which explained variance stops growing fast.
 
     Parameters
@@ -73,11 +78,14 @@ def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow
     gain : float
         Growth of explained variance in one step under which the step was not worth it; with the rule ``elbow``, no
         corner is seen at such a step.
-    rule : {"elbow", "gain"}
-        ``elbow`` fits every number, ``gain`` ends at the first that is not worth it.
+    rule : {"dimension", "elbow", "gain"}
+        ``dimension`` ends `BEYOND` numbers after the one that the dimension gives, ``elbow`` fits every number,
+        ``gain`` ends at the first that is not worth it.
     n_starts : int
         Starts of each number besides the one from the number before.
     seed : int
+    dimension : int, optional
+        Dimensions that carry signal; for the rule ``dimension``.
     **options
         Of `archetypal_analysis`.
 
@@ -91,8 +99,10 @@ def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow
         When the range is empty or larger than the number of spots.
     """
     X = checked_spots(X)
-    if rule not in ("elbow", "gain"):
-        raise ValueError(f"found rule={rule!r}, expected 'elbow' or 'gain'")
+    if rule not in ("dimension", "elbow", "gain"):
+        raise ValueError(f"found rule={rule!r}, expected 'dimension', 'elbow' or 'gain'")
+    if (rule == "dimension") != (dimension is not None):
+        raise ValueError(f"found rule={rule!r} and dimension={dimension}, expected a dimension with that rule alone")
     if minimum == "intrinsic":
         minimum = max(2, int(intrinsic_dimension(X, seed=seed)))
         logger.info("intrinsic dimension: %d archetypes at least", minimum)
@@ -102,6 +112,8 @@ def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow
             f"expected 1 <= minimum <= maximum <= {len(X)} spots and step >= 1"
         )
     numbers = list(range(minimum, maximum + 1, step))
+    if rule == "dimension":
+        numbers = [number for number in numbers if number <= dimension + 1 + BEYOND]
     explained, fitted = [], []
     for number in numbers:
         previous = fitted[-1].toarray() if fitted else None
@@ -112,10 +124,13 @@ def choose_n_archetypes(X, minimum=2, maximum=20, step=2, gain=1e-3, rule="elbow
         if rule == "gain" and len(explained) > 1 and explained[-1] - explained[-2] < gain:
             break
     explained = np.array(explained)
-    index, at_limit = (_before_small_gain if rule == "gain" else _elbow)(explained, gain)
+    if rule == "dimension":
+        index, at_limit = _nearest_number(numbers, dimension + 1)
+    else:
+        index, at_limit = (_before_small_gain if rule == "gain" else _elbow)(explained, gain)
     if at_limit:
         logger.warning(
-            "the growth of explained variance did not slow from %d to %d archetypes: %d taken, the limit of the range",
+            "no number of archetypes from %d to %d meets the rule: %d taken, the limit of the range",
             numbers[0],
             numbers[len(explained) - 1],
             numbers[index],
@@ -170,6 +185,11 @@ def intrinsic_dimension(X, condition_number=30.0, max_spots=4000, seed=0):
     rest = 1 - alphas**2
     dimension = np.real(lambertw(-np.log(rest) / (2 * np.pi * share**2 * alphas**2 * rest))) / -np.log(rest)
     return float(dimension[np.argmin(np.abs(alphas - 0.9 * alphas[-1]))])
+
+
+def _nearest_number(numbers, wanted):
+    index = int(np.argmin(np.abs(np.array(numbers) - wanted)))
+    return index, not numbers[0] <= wanted <= numbers[-1]
 
 
 def _before_small_gain(explained, gain):

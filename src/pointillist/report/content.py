@@ -32,7 +32,7 @@ def is_simulated(spots):
     return "simulation" in recorded_steps(spots)
 
 
-def describe_sample(name, spots, figures, row, skipped, titles):
+def describe_sample(name, spots, figures, row, skipped, titles, known=None):
     """Cards, notes, map and sections of one sample.
 
     Parameters
@@ -47,6 +47,8 @@ def describe_sample(name, spots, figures, row, skipped, titles):
     skipped : DataFrame
         Steps that it left out, with the reason.
     titles : dict of str to str
+    known : dict of str to DataFrame, optional
+        What labels and truth say of its archetypes: ``label_enrichment``, ``truth_correlation``.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def describe_sample(name, spots, figures, row, skipped, titles):
     sections = []
     for stage, (title, text) in SECTIONS.items():
         shown = [figure for figure in figures if figure["stage"] == stage]
-        tables = list(_tables(stage, spots))
+        tables = [*_tables(stage, spots), *_known_tables(stage, known or {})]
         findings = list(_findings(spots)) if stage == "deconvolution" else []
         if shown or tables:
             section = {"stage": stage, "title": title, "text": text, "findings": findings}
@@ -86,6 +88,45 @@ def describe_sample(name, spots, figures, row, skipped, titles):
         "explorer": explorer_data(spots, titles),
         "sections": sections,
     }
+
+
+def describe_across_samples(consensus, markers, figures):
+    """Text, figures and tables about the archetypes of all samples.
+
+    Parameters
+    ----------
+    consensus, markers : DataFrame
+        As `match_across_samples` gives them.
+    figures : list of dict
+
+    Returns
+    -------
+    dict
+        What the template calls ``across``.
+    """
+    grouped = consensus[consensus["group"].notna() & (consensus["group"] != "")]
+    sizes = grouped["group"].value_counts()
+    text = (
+        "Archetypes are found in each sample by itself. Those of two samples are then paired by stable marriage on the "
+        "correlation of their communities over the markers of both, and the pairs of all samples are merged into "
+        f"groups with at most one archetype of a sample: {len(sizes)} groups hold {len(grouped)} of {len(consensus)} "
+        "archetypes. The others are of one sample alone, or too few genes are shared to tell."
+    )
+    columns = ["group", "n_samples", "sample", "archetype", "signature", "similarity", "mass"]
+    shown = consensus[[name for name in columns if name in consensus]].fillna({"group": "", "signature": ""})
+    leading = markers.groupby("group", sort=False)["gene"].apply(lambda genes: ", ".join(genes.head(12)))
+    tables = [
+        {
+            "title": "Consensus groups, and archetypes of one sample alone",
+            "frame": shown,
+            "text": ["group", "sample", "archetype", "signature"],
+            "open": len(shown) <= 40,
+        }
+    ]
+    if len(markers):
+        frame = leading.rename("markers of most members").reset_index()
+        tables.append({"title": "Markers of the groups", "frame": frame, "text": list(frame), "open": False})
+    return {"text": text, "figures": figures, "tables": tables}
 
 
 def score_blocks(scores, titles):
@@ -173,6 +214,30 @@ def _tables(stage, spots):
             leading = markers.groupby("archetype", sort=True)["gene"].apply(lambda genes: ", ".join(genes.head(10)))
             frame = leading.rename("leading markers").reset_index()
             yield {"title": "Markers of each archetype", "frame": frame, "text": list(frame), "open": False}
+
+
+def _known_tables(stage, known):
+    """What labels and truth, seen by no method, say of the archetypes."""
+    table = known.get("label_enrichment")
+    if stage == "archetypes" and table is not None and len(table):
+        best = table.sort_values(["archetype", "q_value", "odds_ratio"], ascending=[True, True, False])
+        best = best[best["q_value"] < 0.05].drop(columns="sample", errors="ignore")
+        yield {
+            "title": "Labels enriched in the communities (q < 0.05; no method saw them)",
+            "frame": best,
+            "text": ["archetype", "label"],
+            "open": False,
+        }
+    table = known.get("truth_correlation")
+    if stage == "scores" and table is not None and len(table):
+        best = table[table["rank"] == 1].drop(columns=["rank", "sample"], errors="ignore")
+        judged = best["right"].astype(str).str.strip().str.lower().map({"true": "yes", "false": "no"}).fillna("")
+        yield {
+            "title": "Which known cell type each archetype's weights follow most, and whether it was paired with it",
+            "frame": best.assign(right=judged).fillna({"signature": ""}),
+            "text": ["archetype", "cell_type", "signature", "right"],
+            "open": True,
+        }
 
 
 def _top_features(title, loadings, n=8):

@@ -1,14 +1,13 @@
 """The figures of one sample, in the order of the stages, each with what it shows in one sentence."""
 
-import json
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from pointillist import plotting
 from pointillist.data.contract import recorded_steps
 from pointillist.deconvolution.diagnostics import SIMILAR
+from pointillist.report.archetype_figures import archetype_figures, known_figures
+from pointillist.report.entry import Entry
 
 MAPS_LIMIT = 24
 _WIDTH_MAPS = 8
@@ -21,18 +20,7 @@ _SPOT_CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A figure with its stage, a name for its file, a title and a caption."""
-
-    stage: str
-    name: str
-    title: str
-    caption: str
-    figure: object
-
-
-def sample_figures(spots, steps, titles, labels="", truth=None):
+def sample_figures(spots, steps, titles, labels="", truth=None, label_enrichment=None, truth_correlation=None):
     """Yield every figure that a sample's results allow.
 
     Parameters
@@ -46,6 +34,8 @@ def sample_figures(spots, steps, titles, labels="", truth=None):
         Column of ``obs`` with known regions.
     truth : DataFrame, optional
         Known proportions.
+    label_enrichment, truth_correlation : DataFrame, optional
+        What labels and truth say of the archetypes.
 
     Yields
     ------
@@ -61,7 +51,8 @@ def sample_figures(spots, steps, titles, labels="", truth=None):
     if any(step.stage == "joint_nmf" for step in steps):
         yield from _joint(spots, layout)
     if "archetype_weights" in spots.obsm:
-        yield from _archetypes(spots, layout)
+        yield from archetype_figures(spots, layout)
+        yield from known_figures(label_enrichment, truth_correlation)
     yield from _embedding(spots, layout, [step.method for step in steps if step.stage == "embedding"], titles, labels)
 
 
@@ -109,7 +100,8 @@ def _deconvolution(spots, layout, methods, titles, truth):
             + (" The mean of the methods that the setting `consensus` names." if method == "consensus" else ""),
             plotting.maps_figure(layout, table[[name for name in table if name in largest]]),
         )
-    colours = plotting.colours_of(spots.obsm[f"{methods[0]}_proportions"].columns)
+    # Gene sets may be of other cell types than the reference.
+    colours = plotting.colours_of(dict.fromkeys(n for m in methods for n in spots.obsm[f"{m}_proportions"].columns))
     dominant = {}
     for method in methods:
         table = spots.obsm[f"{method}_proportions"]
@@ -300,70 +292,6 @@ def _joint(spots, layout):
             f"Joint factors: {key.removeprefix('joint_nmf_loadings_')}",
             "Loadings of each feature, as shares over the factors.",
             plotting.heatmap_figure(shares, label="share of the feature"),
-        )
-
-
-def _archetypes(spots, layout):
-    found, weights = spots.uns["archetypes"], spots.obsm["archetype_weights"]
-    names = list(weights.columns)
-    curve = found["curve"]
-    if len(curve) > 1:
-        yield Entry(
-            "archetypes",
-            "archetype_curve",
-            "Number of archetypes",
-            "Variance explained by so many archetypes, and the number chosen: where it stops growing fast.",
-            plotting.curve_figure(
-                curve["n_archetypes"],
-                curve["explained_variance"],
-                len(names),
-                "archetypes",
-                "explained variance",
-            ),
-        )
-    yield Entry(
-        "archetypes",
-        "archetype_weights",
-        "Archetypes",
-        "Weight of each archetype in every spot: 1 is a pure spot.",
-        plotting.maps_figure(layout, weights.iloc[:, :MAPS_LIMIT], plotting.PROPORTION, n_columns=5),
-    )
-    position = pd.Series(range(spots.n_obs), index=spots.obs_names)
-    anchors = {name: position[rows["barcode"]].to_numpy() for name, rows in found["anchors"].groupby("archetype")}
-    n_components = min(2, found["components"].shape[1])
-    yield Entry(
-        "archetypes",
-        "archetype_components",
-        "Archetypes among the spots",
-        "First two principal components; stars: archetypes; rings: their anchor spots.",
-        plotting.components_figure(
-            spots.obsm["X_pca"], found["components"].to_numpy()[:, :n_components], anchors, names
-        ),
-    )
-    tree = json.loads(found["tree"])
-    if len(names) > 2 and "linkage" in tree:
-        yield Entry(
-            "archetypes",
-            "archetype_tree",
-            "How near archetypes lie",
-            "Hierarchical clustering of the archetypes: those that join early are shades of one state.",
-            plotting.tree_figure(tree["linkage"], tree.get("names", names)),
-        )
-    if "signature_scores" in spots.obsm:
-        scores, matching = spots.obsm["signature_scores"], found["matching"]
-        communities = found["communities"]
-        means = scores.join(communities.set_index("barcode")["archetype"], how="inner").groupby("archetype").mean()
-        pairs = [
-            (row["archetype"], row["signature"])
-            for _, row in matching.iterrows()
-            if row["archetype"] in means.index and row["signature"] in means.columns
-        ]
-        yield Entry(
-            "archetypes",
-            "archetype_matching",
-            "Archetypes and signatures",
-            "Mean score of each signature in each archetype's community; framed: the stable pairs.",
-            plotting.heatmap_figure(means, plotting.SIGNED, "mean score", pairs),
         )
 
 

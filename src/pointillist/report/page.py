@@ -13,11 +13,13 @@ from pointillist.plotting import Layout, colours_of
 EXPLORER_LIMIT = 15_000
 
 
-def render_page(**context):
+def render_page(across=None, **context):
     """HTML text of the report.
 
     Parameters
     ----------
+    across : dict, optional
+        ``figures`` and ``tables`` about all samples together.
     **context
         What the template ``report.html.j2`` names: ``title``, ``samples``, ``scores``, ``quality``, ``definitions``,
         ``methods``, ``citations``, ``provenance``, ``settings``.
@@ -44,6 +46,7 @@ def render_page(**context):
         style=assets.joinpath("report.css").read_text(encoding="utf-8"),
         explorer=assets.joinpath("explorer.js").read_text(encoding="utf-8"),
         # A closing tag inside a script would end it.
+        across=across,
         plotly=get_plotlyjs().replace("</script", "<\\/script") if explored else "",
         **context,
     )

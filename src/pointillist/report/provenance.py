@@ -88,6 +88,14 @@ def methods_text(steps, config):
         record = RECORDS[name]
         cited = "; ".join(short(bibliography[key]) for key in record.citations)
         text.append(f"{record.title}: {record.summary[0].lower()}{record.summary[1:]}{f' ({cited})' if cited else ''}.")
+    archetypal = [name for name in steps if any(step.method == "archetypes" for step in steps[name])]
+    if len(archetypal) > 1:
+        text.append(
+            "Archetypes of different samples were paired by stable marriage on the Pearson correlation of their "
+            "communities' standardised mean expression over the markers of both samples (at least "
+            f"{config['archetypes']['min_similarity']:g}), and the pairs merged into groups with at most one archetype "
+            "of a sample."
+        )
     if ran & set(BASELINES):
         text.append("Domains are Gaussian mixtures of each embedding; principal components are shown as the baseline.")
     return text
