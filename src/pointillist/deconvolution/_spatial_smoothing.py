@@ -27,7 +27,7 @@ HELD_OUT = 0.1
 _SWEEPS, _SETTLED = 2000, 2e-5
 
 
-def smooth(gram, cross, abundance, graph, strength):
+def smooth(gram, cross, abundance, graph, strength, start=None):
     """Abundance that minimises each spot's quadratic form and its distance from its neighbours'.
 
     Parameters
@@ -40,6 +40,8 @@ def smooth(gram, cross, abundance, graph, strength):
         Symmetric neighbour graph.
     strength : float
         ρ.
+    start : ndarray, spots × K, optional
+        Abundance to begin at, such as that of a weaker smoothing.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def smooth(gram, cross, abundance, graph, strength):
     system = gram * (safe**2)[:, None, None]
     system[:, diagonal, diagonal] += (weight * pull)[:, None]
     right = cross * safe[:, None]
-    shares = abundance / safe[:, None]
+    shares = (abundance if start is None else start) / safe[:, None]
     # Spots of one colour are no neighbours, so that solving them together is coordinate descent, which cannot fail.
     classes = [(spots, graph[spots]) for spots in _colour_classes(graph, np.flatnonzero(filled))]
     for _ in range(_SWEEPS):
@@ -115,15 +117,22 @@ def choose_strength(fit, X, graph, seed):
     held.data = rng.binomial(counts.data.round().astype(np.int64), HELD_OUT).astype(float)
     trained = fit(sparse.csr_array(counts - held))
     factor = HELD_OUT / (1 - HELD_OUT)
-    values = []
+    gains, smoothed, plain = [], None, None
     for strength in STRENGTHS:
-        smoothed = smooth(trained.gram, trained.cross, trained.abundance, graph, strength)
-        values.append(trained.log_likelihood(held, smoothed * factor))
-    gains = [value - values[0] for value in values]
+        smoothed = smooth(trained.gram, trained.cross, trained.abundance, graph, strength, smoothed)
+        value = trained.log_likelihood(held, smoothed * factor)
+        plain = value if plain is None else plain
+        gains.append(value - plain)
+        log.info("smoothing %-5g held-out log-likelihood per spot %+.3f", strength, gains[-1].mean())
+        # What is far worse than a weaker smoothing gets no better by a stronger one.
+        if max(gain.mean() for gain in gains) - gains[-1].mean() > 2 * _error(gains[-1]):
+            break
     best = int(np.argmax([gain.mean() for gain in gains]))
-    error = gains[best].std(ddof=1) / np.sqrt(len(gains[best]))
-    chosen = STRENGTHS[best] if gains[best].mean() > error else 0.0
-    for strength, gain in zip(STRENGTHS, gains):
-        mark = " *" if strength == chosen else ""
-        log.info("smoothing %-5g held-out log-likelihood per spot %+.3f%s", strength, gain.mean(), mark)
+    chosen = STRENGTHS[best] if gains[best].mean() > _error(gains[best]) else 0.0
+    log.info("smoothing %g chosen", chosen)
     return chosen, [(strength, float(gain.mean())) for strength, gain in zip(STRENGTHS, gains)]
+
+
+def _error(values):
+    """Standard error of the mean."""
+    return values.std(ddof=1) / np.sqrt(len(values))
