@@ -34,7 +34,8 @@ with job(snakemake) as log:
     log.info("%d archetypes explain %.1f %% of the variance", n_archetypes, 100 * found.explained_variance)
     names = archetypes.archetype_names(n_archetypes)
 
-    tree = archetypes.archetype_tree(found.archetypes, names=names, levels=sorted({0.0, 0.25, 0.5, options["level"]}))
+    levels = sorted({0.0, 0.25, 0.5, 0.75, options["level"]})
+    tree = archetypes.archetype_tree(found.archetypes, names=names, levels=levels)
     groups = tree.groups[float(options["level"])]
     if options["granularity"] == "radius":
         groups = archetypes.merge_by_radius(pcs, found.archetypes, options["radius"])
@@ -58,7 +59,7 @@ with job(snakemake) as log:
         archetypes.archetype_anchors(found.weights, min(options["n_anchors"], size), kept.obs_names, names),
         output.anchors,
     )
-    levels = {str(level): labels for level, labels in tree.groups.items()}
-    write_json({"names": names, "linkage": tree.linkage, "nested": tree.nested, "groups": levels}, output.tree)
+    cut = {str(level): labels for level, labels in tree.groups.items()}
+    write_json({"names": names, "linkage": tree.linkage, "nested": tree.nested, "groups": cut}, output.tree)
     write_table(pd.concat(members, ignore_index=True), output.communities)
     write_table(markers, output.markers)

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from scipy import sparse
 
-from pointillist.embedding.vae import _mean_profile
+from pointillist.embedding.vae import mean_profile
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def prior_of(scores, n_anchors, sharpness):
 
 def starting_profiles(counts, anchors):
     """Anchors' profiles with some of the sample's mean, cell types × genes, and each gene's inverse dispersion."""
-    mean, dispersion = _mean_profile(counts)
+    mean, dispersion = mean_profile(counts)
     sums = np.stack([counts[rows].sum(axis=0) for rows in anchors])
     total = sums.sum(axis=1, keepdims=True)
     return (1 - STRENGTH_OF_MEAN) * sums / np.maximum(total, 1) + STRENGTH_OF_MEAN * mean, dispersion

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pointillist.deconvolution._signature_networks import SignatureNetwork
-from pointillist.embedding._training import _refuse_non_finite, torch_generator
+from pointillist.embedding._training import refuse_non_finite, torch_generator
 from pointillist.metrics import row_pearson
 from pointillist.seeds import seed_for
 
@@ -62,14 +62,14 @@ def train(network, sample, held_out, log_ratio, *, epochs, batch_size, learning_
             for rows in torch.randperm(len(sample), generator=draws).tensor_split(n_steps):
                 rows = rows.numpy()
                 loss = network.loss(sample.take(rows), network.count_terms(sample), draws)
-                _refuse_non_finite(loss, epoch, sample.names[rows], learning_rate)
+                refuse_non_finite(loss, epoch, sample.names[rows], learning_rate)
                 mean = sum(loss).mean()
                 optimizer.zero_grad()
                 mean.backward()
                 optimizer.step()
                 total += mean.item() * len(rows)
             likelihood = held_out_likelihood(network, sample, held_out, log_ratio)
-            _refuse_non_finite(Score(likelihood), epoch, sample.names, learning_rate)
+            refuse_non_finite(Score(likelihood), epoch, sample.names, learning_rate)
             scores.append(likelihood.mean().item())
             if scores[-1] > best_score:
                 best, best_score, best_epoch = deepcopy(network.state_dict()), scores[-1], epoch

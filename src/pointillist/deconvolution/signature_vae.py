@@ -52,7 +52,7 @@ from pointillist.deconvolution._signature_inputs import (
     usable,
 )
 from pointillist.deconvolution.result import Deconvolution
-from pointillist.embedding.vae import FEWEST_SPOTS, _checked_counts
+from pointillist.embedding.vae import FEWEST_SPOTS, checked_counts
 from pointillist.record import Method
 from pointillist.seeds import generator
 
@@ -150,7 +150,7 @@ def signature_vae(
         positive={"concentration": concentration, "anchor_sharpness": anchor_sharpness, "learning_rate": learning_rate},
         held_out=held_out,
     )
-    counts = _checked_counts(X)
+    counts = checked_counts(X)
     genes = _checked_genes(genes, counts.shape[1])
     n_spots = counts.shape[0]
     graph = _checked_table(graph, "the graph", n_spots, n_spots)
@@ -200,7 +200,7 @@ def usable_gene_sets(X, genes, gene_sets, min_genes=3):
     -------
     dict of str to list of str
     """
-    counts = _checked_counts(X)
+    counts = checked_counts(X)
     return usable(log_normalised(counts), _checked_genes(genes, counts.shape[1]), gene_sets, min_genes)
 
 

@@ -102,7 +102,7 @@ def train(network, spots, training, validation, *, beta, epochs, batch_size, lea
         for chosen in torch.from_numpy(training)[torch.randperm(len(training), generator=draws)].split(batch_size):
             chosen = chosen.numpy()
             loss = network.loss(spots.take(chosen), torch.randn((len(chosen), n_latent), generator=draws))
-            _refuse_non_finite(loss, epoch, spots.names[chosen], learning_rate)
+            refuse_non_finite(loss, epoch, spots.names[chosen], learning_rate)
             optimizer.zero_grad()
             (loss.reconstruction + beta * loss.kl).mean().backward()
             optimizer.step()
@@ -164,7 +164,7 @@ def _validation_loss(network, spots, validation, noise, epoch, learning_rate):
         for first in range(0, len(validation), ROWS_AT_ONCE):
             chosen = validation[first : first + ROWS_AT_ONCE]
             loss = network.loss(spots.take(chosen), noise[first : first + ROWS_AT_ONCE])
-            _refuse_non_finite(loss, epoch, spots.names[chosen], learning_rate)
+            refuse_non_finite(loss, epoch, spots.names[chosen], learning_rate)
             parts.append(_numbers(loss))
     return np.concatenate(parts).mean(axis=0)
 
@@ -173,7 +173,7 @@ def _numbers(loss):
     return torch.stack(loss, dim=1).detach().numpy()
 
 
-def _refuse_non_finite(loss, epoch, names, learning_rate):
+def refuse_non_finite(loss, epoch, names, learning_rate):
     for part, values in loss._asdict().items():
         bad = ~torch.isfinite(values.detach()).numpy()
         if bad.any():

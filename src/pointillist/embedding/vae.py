@@ -107,7 +107,7 @@ def vae(
         **{"batch_size": batch_size, "patience": patience, "beta": beta, "learning_rate": learning_rate},
         validation_share=validation_share,
     )
-    counts = _checked_counts(counts)
+    counts = checked_counts(counts)
     codes = _batch_codes(batch, counts.shape[0])
     names = np.arange(counts.shape[0]) if spots is None else np.asarray(spots)
     filled = np.flatnonzero(np.diff(counts.indptr))
@@ -125,7 +125,7 @@ def vae(
     data = Spots(kept, _log_normalised(kept), codes[filled], names[filled])
     order = generator(seed, "vae", "held out").permutation(len(data))
     held_out, training = np.split(order, [max(1, round(validation_share * len(data)))])
-    profile, dispersion = _mean_profile(kept[training])
+    profile, dispersion = mean_profile(kept[training])
     logger.info("VAE: %d spots to train on, %d held out, %d genes", len(training), len(held_out), counts.shape[1])
     with reproducible():
         network = VariationalAutoencoder(
@@ -161,7 +161,7 @@ def _log_normalised(counts):
     return (sparse.diags_array(np.median(totals) / totals) @ counts).tocsr().log1p()
 
 
-def _mean_profile(counts):
+def mean_profile(counts):
     """Share of each gene in all counts, and by moments the inverse dispersion that counts have about it."""
     totals = counts.sum(axis=1)
     sums = counts.sum(axis=0)
@@ -179,7 +179,7 @@ def _ordered(latent):
     return latent * np.where(latent[largest, np.arange(latent.shape[1])] < 0, -1.0, 1.0)
 
 
-def _checked_counts(counts):
+def checked_counts(counts):
     if getattr(counts, "ndim", 2) != 2:
         raise ValueError(f"counts have {counts.ndim} dimensions; expected a matrix of spots × genes")
     counts = sparse.csr_array(counts, dtype=np.float64, copy=True)
