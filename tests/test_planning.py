@@ -2,8 +2,8 @@
 
 import pytest
 
+from pointillist.data.contents import Contents
 from pointillist.data.inputs import Sample
-from pointillist.data.inspection import Contents
 from pointillist.planning import add_baseline, plan_steps
 from pointillist.record import Method
 

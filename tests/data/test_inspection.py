@@ -11,7 +11,7 @@ import pytest
 from anndata import AnnData
 
 from pointillist.data import inspect, recognise_format
-from pointillist.data.inspection import is_modality
+from pointillist.data.contents import is_modality
 from pointillist.errors import InputError
 
 

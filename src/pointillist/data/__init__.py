@@ -6,7 +6,7 @@ Names are imported when first used: a workflow that only asks what a file holds 
 from importlib import import_module
 
 _HOME = {
-    "Contents": "inspection",
+    "Contents": "contents",
     "check_gene_sets": "gene_sets",
     "check_reference": "checks",
     "check_shared_genes": "genes",

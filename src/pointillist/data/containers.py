@@ -15,10 +15,10 @@ from scipy import sparse
 
 from pointillist.errors import InputError, Problem
 
+from .contents import Contents, inspect_anndata
 from .counts import find_counts, take_counts
 from .formats import open_hdf5
 from .images import LARGEST_SIDE, library_id
-from .inspection import Contents, inspect_anndata
 from .positions import check_join
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pointillist.data.inspection import Contents, inspect
+from pointillist.data.contents import Contents
+from pointillist.data.inspection import inspect
 from pointillist.data.sample_sheet import carried_columns, read_sample_sheet
 from pointillist.errors import InputError, Problem
 from pointillist.schema import nearest

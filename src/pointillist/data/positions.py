@@ -7,8 +7,8 @@ import pandas as pd
 
 from pointillist.errors import InputError, Problem
 
+from .contents import COORDINATE_COLUMNS
 from .counts import EXAMPLES
-from .inspection import COORDINATE_COLUMNS
 
 POSITION_COLUMNS = (
     "barcode",

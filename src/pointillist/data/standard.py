@@ -9,10 +9,10 @@ from scipy import sparse
 
 from pointillist.errors import InputError, Problem
 
+from .contents import COORDINATE_COLUMNS
 from .counts import find_counts, take_counts
 from .genes import ENSEMBL, genome_prefixes, without_version
 from .images import library_id
-from .inspection import COORDINATE_COLUMNS
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from pointillist.errors import InputError, Problem, raise_errors
 
+from .contents import Contents
 from .formats import BIN_FOLDER, open_hdf5
 from .images import library_id, read_image
-from .inspection import Contents
 from .positions import check_join, read_positions
 from .tenx import read_matrix
 
