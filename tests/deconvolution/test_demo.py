@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pointillist.data.simulation import simulate_tissue
-from pointillist.deconvolution import constrained_regression
+from pointillist.deconvolution import cibersort, constrained_regression
 from pointillist.metrics import score_proportions
 from pointillist.signature import build_signature, choose_markers, rank_markers
 
@@ -37,3 +37,14 @@ def test_a_shuffled_signature_does_not(demo):
     matrix = demo[1].matrix
     shuffled = np.random.default_rng(0).permuted(matrix.ravel()).reshape(matrix.shape)
     assert score(demo, shuffled)["pearson"] < 0.3
+
+
+def test_cibersort_gives_every_spot_an_estimate_near_the_planted_one(demo):
+    counts, signature, barcodes, truth = demo
+    # Spots of no quality are taken out by the pipeline; a handful of counts has no optimum but zero.
+    kept = np.asarray(counts.sum(axis=1)).ravel() > 50
+    result = cibersort(counts[kept], signature.matrix, n_permutations=100)
+    assert not np.isnan(result.proportions).any()
+    estimate = pd.DataFrame(result.proportions, barcodes[kept], signature.cell_types)
+    assert score_proportions(estimate, truth)["pearson"] >= 0.85
+    assert (result.fit["p_value"] < 0.05).all()

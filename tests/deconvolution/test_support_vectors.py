@@ -6,7 +6,7 @@ import pytest
 from sklearn.svm import NuSVR
 
 from pointillist.deconvolution import _support_vectors
-from pointillist.deconvolution._support_vectors import NuRegression
+from pointillist.deconvolution._support_vectors import NuRegression, _solve
 
 NU = (0.25, 0.5, 0.75)
 
@@ -139,3 +139,10 @@ def test_what_does_not_converge_is_not_a_number(mixtures, monkeypatch):
     found = NuRegression(A).solve(Y, 0.5)
     assert np.isnan(found.weights).all()
     assert np.isinf(found.gap).all()
+
+
+def test_a_singular_system_is_solved_all_the_same():
+    system = np.array([[[4.0, 2.0, 2.0], [2.0, 3.0, 3.0], [2.0, 3.0, 3.0]]], dtype=np.float32)
+    right = np.array([[[2.0], [3.0], [3.0]]], dtype=np.float32)
+    solution = _solve(system.copy(), right)
+    np.testing.assert_allclose(system @ solution, right, rtol=1e-3)

@@ -33,7 +33,7 @@ _TIED_BELOW = 1e-7  # gap at which it should have been: look for dependent equat
 _CLOSED = 1e-6  # ε
 _NOT_OUTSIDE = 1e-2  # genes: at ν = 1 the multipliers of ξ have no interior, and a tube that closes earlier is sought
 _PULL = 1e-9
-_RIDGE = 1e-13
+_RIDGE = 10.0  # in units of the rounding
 _MAX_SINGLE = 8  # iterations in single precision
 _SINGLE_ABOVE = 2e-4  # gap per gene and C, far above what single precision can still tell apart
 _MARGIN = 1e-5  # of slacks, when single precision is left
@@ -371,5 +371,5 @@ def _solve(system, rhs):
         return np.linalg.solve(system, rhs)
     except np.linalg.LinAlgError:
         diagonal = np.einsum("sii->si", system)
-        diagonal *= 1 + _RIDGE
+        diagonal += _RIDGE * np.finfo(system.dtype).eps * diagonal.max(axis=1, keepdims=True)
         return np.linalg.solve(system, rhs)
