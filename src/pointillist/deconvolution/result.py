@@ -117,10 +117,19 @@ def pass_over(X, weights):
         products[part] = block @ weights
         if sparse.issparse(block):
             np.square(block.data, out=block.data)
-            squares[part] = block @ ones
+            squares[part] = _row_sums(block)
         else:
             squares[part] = np.einsum("sg,sg->s", block, block)
     return np.ascontiguousarray(products[:, :-1]), products[:, -1], squares
+
+
+def _row_sums(block):
+    """Sums of the stored values of each row of a CSR matrix."""
+    sums = np.zeros(block.shape[0])
+    filled = np.flatnonzero(np.diff(block.indptr))
+    if len(filled):
+        sums[filled] = np.add.reduceat(block.data, block.indptr[filled])
+    return sums
 
 
 def goodness_of_fit(X, R, abundance, passed=None):
@@ -165,9 +174,12 @@ def check_shapes(X, R):
     if R.shape[0] < 2:
         raise ValueError("the signature has one cell type: a mixture needs at least two")
     values = X.data if sparse.issparse(X) else np.asarray(X)
-    if not (np.isfinite(values).all() and np.isfinite(R).all()):
+    # NaN and infinity show in the extremes, in two passes without a mask of the whole.
+    extremes = [values.min(), values.max()] if values.size else []
+    extremes += [R.min(), R.max()]
+    if not np.isfinite(extremes).all():
         raise ValueError("the sample or the signature holds NaN or infinite values")
-    if (values.size and values.min() < 0) or R.min() < 0:
+    if min(extremes) < 0:
         raise ValueError("the sample or the signature holds negative values: both are on the linear scale")
 
 
