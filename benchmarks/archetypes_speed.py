@@ -68,7 +68,8 @@ def main():
         sets = {"simulated 10,000 × 30, D = 10": (simulate(10_000, 30, 10), 10)}
         if real.exists():
             stored = np.load(real, allow_pickle=False)
-            sets["dlpfc 151507, 4,221 × 30, D = 8"] = (np.ascontiguousarray(stored[_matrix_name(stored)][:, :30]), 8)
+            components = np.ascontiguousarray(stored[_matrix_name(stored)][:, :30], dtype=float)
+            sets["dlpfc 151507, 4,221 × 30, D = 8"] = (components, 8)
         for name, (X, n_archetypes) in sets.items():
             found = {f"pointillist, {n} start{'s' * (n > 1)}": run_ours(X, n_archetypes, args.seeds, n) for n in (1, 5)}
             if args.peers:
