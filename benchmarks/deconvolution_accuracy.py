@@ -38,7 +38,10 @@ from pointillist.signature import (  # noqa: E402
     rank_markers,
 )
 
-COLUMNS = ["rmse", "jsd", "pearson", "aupr", "rmse_pooled", "pearson_median", "pearson_by_type", "auc", "seconds"]
+COLUMNS = [
+    *("rmse", "jsd", "pearson", "aupr", "rmse_pooled", "pearson_median", "pearson_by_type"),
+    *("covered", "covered_present", "interval_width", "auc", "seconds"),
+]
 BASELINES = ("plain_nnls", "plain_wnnls")
 _SETS = ("starmap", "starmap_dat2", "starmap_counts", "seqfishplus_a", "seqfishplus_b", "demo")
 
@@ -189,13 +192,26 @@ def score(dataset, estimate):
     }
 
 
+def coverage(dataset, result, estimate):
+    """Share of true proportions inside their interval, of all and of those above 0, and the intervals' mean width."""
+    truth = dataset.truth.reindex(index=estimate.index, columns=estimate.columns, fill_value=0).to_numpy(dtype=float)
+    known = dataset.truth.loc[estimate.index].sum(axis=1).to_numpy()[:, None]
+    truth = truth / known
+    inside = (truth >= result.lower - 1e-9) & (truth <= result.upper + 1e-9)
+    return {
+        "covered": inside.mean(),
+        "covered_present": inside[truth > 0].mean(),
+        "interval_width": np.nanmean(result.upper - result.lower),
+    }
+
+
 def measure(dataset, arguments):
     """Rows of the table of one set: each method on shares of the RNA and, with cells known, on shares of the cells."""
     prepared = prepare(dataset)
     _ = dataset.graph  # made before anything is timed
     rows, ours = [], {}
 
-    def add(method, kind, estimate, seconds, version="", shares="RNA"):
+    def add(method, kind, estimate, seconds, version="", shares="RNA", result=None):
         tables = {shares: estimate}
         if shares == "RNA" and dataset.reference is not None:
             tables["cells"] = _of_cells(estimate, prepared.signature)
@@ -203,6 +219,9 @@ def measure(dataset, arguments):
             known = {"set": dataset.name, "method": method, "shares": of, "kind": kind}
             timed = {"seconds": seconds, "preparation_seconds": prepared.seconds, "version": version}
             rows.append(known | score(dataset, table) | timed)
+            if result is not None and result.lower is not None and dataset.truth is not None:
+                bounds = result if of == "RNA" else per_cell(result, prepared.signature.mean_counts)
+                rows[-1] |= coverage(dataset, bounds, table)
         figures = rows[-len(tables)]
         values = " ".join(f"{name} {figures[name]:.4f}" for name in COLUMNS if name in figures)
         print(f"{dataset.name} {method}: {values}", flush=True)
@@ -221,7 +240,7 @@ def measure(dataset, arguments):
         table = pd.DataFrame(result.proportions, index=dataset.spots, columns=prepared.signature.cell_types)
         if method in METHODS:
             ours[method] = table
-        add(method, "pointillist" if method in METHODS else "baseline", table, seconds)
+        add(method, "pointillist" if method in METHODS else "baseline", table, seconds, result=result)
     members = [name for name in _config()["consensus"] if name in ours]
     if len(members) > 1:
         add("consensus", "pointillist", find_consensus(ours, members)[0], np.nan)

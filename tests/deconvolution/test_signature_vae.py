@@ -30,8 +30,8 @@ class Planted:
             profiles[k, 12 * k : 12 * k + 12] *= 8
         profiles /= profiles.sum(axis=1, keepdims=True)
         self.truth = rng.dirichlet(np.full(n_types, 0.5), n_spots)
-        self.library = rng.lognormal(7.5, 0.3, n_spots)
-        self.X = sparse.csr_array(rng.poisson(self.library[:, None] * (self.truth @ profiles)).astype(float))
+        self.depths = rng.lognormal(7.5, 0.3, n_spots)
+        self.X = sparse.csr_array(rng.poisson(self.depths[:, None] * (self.truth @ profiles)).astype(float))
         self.genes = [f"gene{g}" for g in range(n_genes)]
         self.sets = {f"type{k}": self.genes[12 * k : 12 * k + 8] for k in range(n_types)}
         row, column = np.divmod(np.arange(n_spots), 10)
@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_names_the_epoch_and_the_spots(planted, monkey
 
 
 def test_library_sizes_are_smoothed_over_neighbours(planted):
-    logs = np.log(planted.library)
+    logs = np.log(planted.depths)
     smoothed = inputs.smoothed_library(logs, planted.graph)
     neighbours = planted.graph[[55]].indices
     np.testing.assert_allclose(smoothed[55], logs[[55, *neighbours]].mean())

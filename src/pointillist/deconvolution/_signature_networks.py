@@ -84,7 +84,7 @@ class Posterior(NamedTuple):
 
     concentration: torch.Tensor
     log_library: torch.Tensor
-    library_variance: torch.Tensor
+    log_library_variance: torch.Tensor
     hidden: torch.Tensor
     seen: torch.Tensor
 
@@ -124,7 +124,7 @@ class SignatureNetwork(nn.Module):
     ):
         super().__init__()
         n_types, n_genes = log_profiles.shape
-        self.concentration, self.library_variance, self.n_image = concentration, library_variance, n_image
+        self.concentration, self.log_library_variance, self.n_image = concentration, library_variance, n_image
         self.register_buffer("centre", centre)
         self.register_buffer("scale", scale)
         self.encoder = Layers(n_genes, n_hidden, 1, 0, generator)
@@ -200,17 +200,17 @@ class SignatureNetwork(nn.Module):
         prior_mean, prior_variance, mean, variance = self.state(posterior, proportions)
         state = mean + variance.sqrt() * torch.randn(mean.shape, generator=generator)
         noise = torch.randn((len(mean), 1), generator=generator)
-        log_library = posterior.log_library + posterior.library_variance.sqrt() * noise
+        log_library = posterior.log_library + posterior.log_library_variance.sqrt() * noise
         likelihood = self.log_likelihood(batch, terms, self.decode(state) + log_library)
         if self.n_image:
             likelihood = likelihood + self._image_likelihood(batch.image, state)
         prior = (self.concentration * batch.prior).clamp_min(LOWEST_CONCENTRATION)
-        library_variance = torch.full_like(posterior.library_variance, self.library_variance)
+        library_variance = torch.full_like(posterior.log_library_variance, self.log_library_variance)
         return Loss(
             -likelihood,
             kl_dirichlet(posterior.concentration.double(), prior.double()),
             kl_normal(mean, variance, prior_mean, prior_variance),
-            kl_normal(posterior.log_library, posterior.library_variance, batch.log_library, library_variance),
+            kl_normal(posterior.log_library, posterior.log_library_variance, batch.log_library, library_variance),
         )
 
     def at_means(self, batch):

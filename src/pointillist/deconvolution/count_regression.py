@@ -32,6 +32,8 @@ from pointillist.deconvolution._least_squares import nonnegative_least_squares
 from pointillist.deconvolution._spatial_smoothing import choose_strength, smooth
 from pointillist.deconvolution._spot_classes import a_few, one_or_two
 from pointillist.deconvolution.intervals import profile_intervals, stretch, widening
+from pointillist.deconvolution.noise_correction import OPTION as NOISE_CORRECTION
+from pointillist.deconvolution.noise_correction import check_noise_correction
 from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
 from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
 from pointillist.deconvolution.result import (
@@ -283,8 +285,7 @@ def _check_options(likelihood, mode, max_types, smoothing, noise_correction):
             raise ValueError(f"{name} is {value!r}, expected one of {list(allowed)}")
     if max_types < 1:
         raise ValueError(f"max_types is {max_types}, expected at least 1")
-    if not 0 <= noise_correction <= 1:
-        raise ValueError(f"noise_correction is {noise_correction}, expected a number from 0 to 1")
+    check_noise_correction(noise_correction)
 
 
 COUNT_REGRESSION = Method(
@@ -322,12 +323,6 @@ COUNT_REGRESSION = Method(
             "default": "auto",
             "description": "over the neighbour graph, by the strength, or none, that held-out counts choose; mode full",
         },
-        "noise_correction": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "default": 0.5,
-            "description": "part of the noise of the cell types' means taken off: helps types with few cells",
-        },
+        "noise_correction": NOISE_CORRECTION,
     },
 )

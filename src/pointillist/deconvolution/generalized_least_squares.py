@@ -31,6 +31,8 @@ from scipy import linalg, sparse
 
 from pointillist.deconvolution._least_squares import nonnegative_least_squares
 from pointillist.deconvolution.intervals import profile_intervals, stretch, widening
+from pointillist.deconvolution.noise_correction import OPTION as NOISE_CORRECTION
+from pointillist.deconvolution.noise_correction import check_noise_correction
 from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
 from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
 from pointillist.deconvolution.result import (
@@ -182,8 +184,7 @@ def generalized_least_squares(
     Analysis 88:365. Fuller (1987), Measurement Error Models.
     """
     check_shapes(X, R)
-    if not 0 <= noise_correction <= 1:
-        raise ValueError(f"noise_correction is {noise_correction}, expected a number from 0 to 1")
+    check_noise_correction(noise_correction)
     X, R = as_csr(X), np.asarray(R, dtype=float)
     cells, codes = sparse.csr_array(cells, dtype=float), np.asarray(codes)
     totals = np.asarray(cells.sum(axis=1)).ravel() if cell_totals is None else np.asarray(cell_totals, dtype=float)
@@ -266,13 +267,7 @@ GLS = Method(
     gives="gls_proportions",
     genes="shared",
     options={
-        "noise_correction": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "default": 0.5,
-            "description": "part of the noise of the cell types' means taken off: helps types with few cells",
-        },
+        "noise_correction": NOISE_CORRECTION,
         "platform_effect": PLATFORM_EFFECT,
     },
 )
