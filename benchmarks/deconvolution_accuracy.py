@@ -111,7 +111,7 @@ def run_method(dataset, method, options=None, seed=0):
         "seed": seed,
     }
     if dataset.reference is not None:
-        context |= {"n_cells": signature.n_cells, "mean_counts": signature.mean_counts}
+        context["n_cells"] = signature.n_cells
         if record.takes("cells"):
             columns = pd.Index(dataset.reference_genes).get_indexer(genes)
             context["cells"] = dataset.reference[:, columns]
@@ -334,7 +334,9 @@ def _arguments():
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data", help="folder of the sets")
     parser.add_argument("--sets", nargs="+", default=_SETS, choices=list(SETS))
     parser.add_argument("--methods", nargs="*", default=[*METHODS, *BASELINES], choices=[*METHODS, *BASELINES])
-    parser.add_argument("--options", type=json.loads, default={}, help='JSON, such as {"gls": {"noise_correction": 0}}')
+    parser.add_argument(
+        "--options", type=json.loads, default={}, help='JSON, such as {"gls": {"platform_effect": "never"}}'
+    )
     parser.add_argument("--peers", help="Python of the peers; without it only kept results are shown")
     parser.add_argument("--run-peers", nargs="*", default=list(PEERS), choices=list(PEERS), help="peers that may run")
     parser.add_argument("--peer-options", type=json.loads, default={}, help="JSON, as --options")

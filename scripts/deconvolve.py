@@ -25,7 +25,6 @@ with job(snakemake) as log:
         "spot_totals": np.asarray(counts[:, kept.var_names.get_indexer(table.columns)].sum(axis=1)).ravel(),
         "type_totals": table.sum(axis=1).to_numpy(),
         "n_cells": cell_types["n_cells"].to_numpy(),
-        "mean_counts": cell_types["mean_counts"].to_numpy(),
         "graph": kept.obsp.get("spatial_connectivities"),
         "seed": params.seed,
     }

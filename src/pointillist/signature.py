@@ -122,7 +122,7 @@ def informative_genes(signature, n_genes):
     return signature.genes[np.sort(np.argsort(-score, kind="stable")[:n_genes])]
 
 
-def discriminating_genes(signature, min_log_fold_change=0.75, min_expression=2.0, at_least=500):
+def discriminating_genes(signature, min_log_fold_change=0.75, min_expression=1.25, at_least=1000):
     """Genes that some type expresses well above the mean of all types, in the signature's order.
 
     Parameters

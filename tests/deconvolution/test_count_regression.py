@@ -57,17 +57,6 @@ def test_score_vanishes_where_a_type_is_present_and_is_negative_elsewhere(proble
     assert score[found <= 1e-6].max() < 1e-4
 
 
-def test_dispersion_is_found(problem):
-    _, R, P = problem
-    rng = np.random.default_rng(1)
-    mu = np.repeat(P, 10, axis=0) @ R * 0.4
-    X = rng.poisson(mu * rng.gamma(1 / 0.25, 0.25, mu.shape)).astype(float)
-    from pointillist.deconvolution.count_regression import _dispersion
-
-    abundance = np.repeat(P, 10, axis=0) * 0.4
-    assert _dispersion(X, abundance, Mixture(R)) == pytest.approx(0.25, rel=0.1)
-
-
 def test_intervals_cover_as_often_as_they_claim_where_only_counting_makes_noise(problem):
     _, R, _ = problem
     rng = np.random.default_rng(2)
@@ -207,7 +196,8 @@ def test_refuses_options_that_do_not_go_together(problem):
         ({"mode": "triplet"}, "mode"),
         ({"smoothing": "much"}, "smoothing"),
         ({"max_types": 0}, "max_types"),
-        ({"noise_correction": -1}, "noise_correction"),
+        ({"covariation": "all"}, "covariation"),
+        ({"outlier_bound": -1}, "outlier_bound"),
     ):
         with pytest.raises(ValueError, match=words):
             count_regression(X, R, **options)

@@ -8,7 +8,7 @@ from pointillist.deconvolution.generalized_least_squares import GLS, generalized
 from pointillist.deconvolution.result import Deconvolution, per_cell
 from pointillist.deconvolution.signature_vae import SIGNATURE_VAE, signature_vae, usable_gene_sets
 
-METHODS = {record.name: record for record in (GLS, COUNT_REGRESSION, CIBERSORT, DWLS, WNNLS, SIMPLEX, NNLS)}
+METHODS = {record.name: record for record in (COUNT_REGRESSION, GLS, CIBERSORT, DWLS, WNNLS, SIMPLEX, NNLS)}
 # Of gene sets instead of a reference: other arguments, and columns that need not be the cell types of METHODS.
 SIGNATURE_METHODS = {SIGNATURE_VAE.name: SIGNATURE_VAE}
 

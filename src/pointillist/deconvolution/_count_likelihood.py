@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pointillist.deconvolution._covariation import Correlation
 from pointillist.deconvolution._least_squares import nonnegative_least_squares
 
 _HALVINGS = 12
@@ -27,10 +28,18 @@ class Mixture:
         Expected expression of each cell type, positive.
     dispersion : float
         α; 0 for Poisson.
+    correlation : Correlation, optional
+        Of the genes.
+    outlier_bound : float
+        Residuals beyond so many standard deviations weigh less, by Huber's rule; 0 for none.
+
+    Correlation and bound are those of the estimating equations: `log_likelihood` and `maximise` know neither.
     """
 
     R: np.ndarray
     dispersion: float = 0.0
+    correlation: Correlation | None = None
+    outlier_bound: float = 0.0
 
     def log_likelihood(self, X, abundance):
         """Log-likelihood of each spot, without the terms that do not depend on the abundance."""
@@ -41,31 +50,39 @@ class Mixture:
         return (X * np.log(mu)).sum(axis=1) - mu.sum(axis=1)
 
     def quadratic(self, X, abundance):
-        """Expected information (spots × K × K) and ``R W x`` (spots × K) at a fit."""
-        weights = self._information(abundance @ self.R)
-        return self._grams(weights), (weights * X) @ self.R.T
+        """Expected information (spots × K × K) and ``R W x`` (spots × K) of the estimating equations at a fit."""
+        mu = abundance @ self.R
+        weights = self._information(mu)
+        if self.outlier_bound:
+            size = np.abs(X - mu) * np.sqrt(weights)
+            weights = weights * np.minimum(1, self.outlier_bound / np.maximum(size, 1e-300))
+        if self.correlation is None:
+            return self._grams(weights), (weights * X) @ self.R.T
+        return self.correlation.normal_equations(np.sqrt(weights), self.R, X, self._grams(weights))
 
-    def without_noise(self, gram, abundance, noise):
-        """The information less what noise in `R` adds to its diagonal, so that noisy types are not drawn to zero.
-
-        Parameters
-        ----------
-        gram : ndarray, spots × K × K
-        abundance : ndarray, spots × K
-        noise : ndarray, K × genes
-            Variance of `R`.
+    def estimate(self, X, start):
+        """Abundance by maximum likelihood, then by the estimating equations where they differ from it.
 
         Returns
         -------
-        ndarray, spots × K × K
-            At least half of what a type has beyond the others stays, so that the matrix stays positive definite.
+        abundance, cross : ndarray, spots × K
+        gram : ndarray, spots × K × K
+            The quadratic form of which the abundance is the minimum.
         """
-        added = self._information(abundance @ self.R) @ noise.T
-        smallest = np.linalg.eigvalsh(gram / np.sqrt(added[:, :, None] * added[:, None, :]))[:, 0]
-        gram = gram.copy()
-        diagonal = np.arange(len(self.R))
-        gram[:, diagonal, diagonal] -= np.minimum(1, smallest / 2)[:, None] * added
-        return gram
+        abundance, _ = self.maximise(X, start)
+        gram, cross = self.quadratic(X, abundance)
+        if self.correlation is not None or self.outlier_bound:
+            # From the most likely abundance the weights settle in two steps.
+            abundance = _filled(nonnegative_least_squares(gram, cross), abundance)
+            gram, cross = self.quadratic(X, abundance)
+            abundance = _filled(nonnegative_least_squares(gram, cross), abundance)
+        return abundance, gram, cross
+
+    def misfit(self, X, abundance):
+        """Squared length of each spot's residuals in units of their variance: about the number of genes."""
+        mu = abundance @ self.R
+        scaled = (X - mu) * np.sqrt(self._information(mu))
+        return (scaled**2).sum(axis=1) if self.correlation is None else self.correlation.squared_length(scaled)
 
     def maximise(self, X, start, allowed=None, max_iter=300, tolerance=1e-6):
         """Most likely abundance of each spot.
@@ -137,3 +154,7 @@ class Mixture:
             observed = observed - self.dispersion * (1 + self.dispersion * X) / (1 + self.dispersion * mu) ** 2
         weights = np.maximum(observed, _LEAST_CURVATURE * self._information(mu))
         return self._grams(weights), (weights * mu + slope) @ self.R.T
+
+
+def _filled(abundance, otherwise):
+    return np.where(abundance.sum(axis=1, keepdims=True) > 0, abundance, otherwise)

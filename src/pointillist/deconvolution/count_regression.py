@@ -2,13 +2,18 @@
 
     x_sg ~ Poisson(μ_sg)  or  NB(μ_sg, α),     μ_sg = exp(γ_g) Σ_k f_sk R_kg,     f ≥ 0
 
-``R`` is the mean expression of each cell type per 10,000 counts, drawn towards the mean of all types as if by one more
-cell, so that no gene is impossible; ``f`` the abundance, on the scale of counts; ``γ`` the platform effect, from the
-pseudo-bulk (see `platform_effect`); α one dispersion for all genes, from the Poisson fit's residuals.
+``R`` is the mean expression of each cell type per 10,000 counts, less the noise of few cells (see `_within_types`),
+and drawn towards the mean of all types as if by one more cell, so that no gene is impossible; ``f`` the abundance, on
+the scale of counts; ``γ`` the platform effect, from the pseudo-bulk (see `platform_effect`); α one dispersion for all
+genes.
+
+Two things that the likelihood does not know move the estimate on, by estimating equations with the same mean and
+variance: genes vary together within a type, so far as the sample's residuals show it (see `_covariation`), and
+residuals beyond three standard deviations weigh less (Huber), since what the reference lacks also leaves counts.
 
 Modes: ``full`` (all types), ``multi`` (types added one by one while each raises the log-likelihood by 25), ``doublet``
-(one or two types, for spots of about a cell's size, with a class for each spot). Smoothing over the neighbour graph is
-offered with a strength that held-out counts choose, none among the choices.
+(one or two types, for spots of about a cell's size, with a class for each spot); the last two are by likelihood alone.
+Smoothing over the neighbour graph is offered with a strength that held-out counts choose, none among the choices.
 
 Intervals come from the likelihood's curvature, widened by the overdispersion of the spot's Pearson residuals.
 
@@ -21,30 +26,20 @@ array([[0.5, 0.5]])
 """
 
 import logging
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
 
 from pointillist.deconvolution._count_likelihood import Mixture
-from pointillist.deconvolution._least_squares import nonnegative_least_squares
+from pointillist.deconvolution._count_model import expected_counts, filled_blocks, fit_counts, with_variance
+from pointillist.deconvolution._covariation import correlation_within_types
 from pointillist.deconvolution._spatial_smoothing import choose_strength, smooth
 from pointillist.deconvolution._spot_classes import a_few, one_or_two
-from pointillist.deconvolution.intervals import profile_intervals, stretch, widening
-from pointillist.deconvolution.noise_correction import OPTION as NOISE_CORRECTION
-from pointillist.deconvolution.noise_correction import check_noise_correction
+from pointillist.deconvolution._within_types import within_types
+from pointillist.deconvolution.intervals import stretch, widening
 from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
-from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
-from pointillist.deconvolution.result import (
-    Deconvolution,
-    as_csr,
-    blocks,
-    check_shapes,
-    goodness_of_fit,
-    pass_over,
-    to_proportions,
-)
+from pointillist.deconvolution.result import Deconvolution, as_csr, check_shapes, goodness_of_fit, to_proportions
 from pointillist.record import Method
 
 log = logging.getLogger(__name__)
@@ -52,14 +47,13 @@ log = logging.getLogger(__name__)
 LIKELIHOODS = ("poisson", "negative_binomial")
 MODES = ("full", "multi", "doublet")
 SMOOTHING = ("none", "auto")
-_BLOCK = 1024
+COVARIATION = ("none", "reference")
 
 
 def count_regression(
     X,
     R,
     n_cells=None,
-    mean_counts=None,
     cells=None,
     codes=None,
     cell_totals=None,
@@ -69,7 +63,8 @@ def count_regression(
     max_types=4,
     platform_effect="auto",
     smoothing="auto",
-    noise_correction=0.5,
+    covariation="reference",
+    outlier_bound=3.0,
     seed=0,
 ):
     """Proportions of cell types by the likelihood of the counts.
@@ -80,11 +75,12 @@ def count_regression(
         Raw counts.
     R : ndarray, cell types × genes
         Signature: mean expression per 10,000 counts, linear.
-    n_cells, mean_counts : ndarray, cell types, optional
-        Cells behind each row of `R` and their mean total counts: how noisy it is. Without them it counts as exact.
+    n_cells : ndarray, cell types, optional
+        Cells behind each row of `R`; 100 of each if not given.
     cells, codes, cell_totals : optional
         Raw counts of the reference, cells × genes, the row of `R` that each cell belongs to (−1 for none) and its total
-        counts over all genes: with them the intervals are calibrated, without they hold the counts' noise only.
+        counts over all genes: with them means of few cells are drawn together, genes vary together, and intervals are
+        calibrated; without they hold the counts' noise only.
     graph : sparse matrix, spots × spots, optional
         Neighbour graph; without it nothing is smoothed.
     likelihood : {"poisson", "negative_binomial"}
@@ -94,8 +90,10 @@ def count_regression(
     platform_effect : {"auto", "always", "never"}
     smoothing : {"none", "auto"}
         ``auto`` tries strengths from none to strong on held-out counts, in mode ``full``.
-    noise_correction : float
-        Part of the noise of the signature taken off the information, 0 to 1.
+    covariation : {"none", "reference"}
+        Whether genes vary together as they do within the types of `cells`, in mode ``full``.
+    outlier_bound : float
+        Standard deviations beyond which a count's residual weighs less, by Huber's rule; 0 for none. In mode ``full``.
     seed : int
         Of the counts held out, and of the mixtures of cells that calibrate the intervals.
 
@@ -113,16 +111,28 @@ def count_regression(
 
     References
     ----------
-    Cable et al. (2022), Nature Biotechnology 40:517.
+    Cable et al. (2022), Nature Biotechnology 40:517. Liang & Zeger (1986), Biometrika 73:13. Huber (1964), Annals of
+    Mathematical Statistics 35:73. Efron & Morris (1973), Journal of the American Statistical Association 68:117.
     """
     check_shapes(X, R)
-    _check_options(likelihood, mode, max_types, smoothing, noise_correction)
+    _check_options(likelihood, mode, max_types, smoothing, covariation, outlier_bound)
     X, R = as_csr(X), np.asarray(R, dtype=float)
-    model = _model(X, R, n_cells, mean_counts, likelihood, platform_effect, noise_correction)
-    fitted = model.fit(X)
+    correlation = None
+    if cells is not None:
+        cells, codes = sparse.csr_array(cells, dtype=float), np.asarray(codes)
+        totals = np.asarray(cells.sum(axis=1)).ravel() if cell_totals is None else np.asarray(cell_totals, dtype=float)
+        reference = within_types(cells, codes, R, totals)
+        R = reference.shrunken_means()
+        if covariation == "reference" and mode == "full":
+            correlation = correlation_within_types(reference)
+    mixture = Mixture(
+        expected_counts(X, R, n_cells, platform_effect), outlier_bound=outlier_bound if mode == "full" else 0.0
+    )
+    mixture = with_variance(mixture, X, correlation, likelihood == "negative_binomial")
+    fitted = fit_counts(X, mixture)
     abundance, classes = fitted.abundance, None
     if smoothing == "auto" and mode == "full" and graph is not None:
-        strength, _ = choose_strength(model.fit, X, graph, seed)
+        strength, _ = choose_strength(lambda counts: fit_counts(counts, mixture), X, graph, seed)
         abundance = smooth(fitted.gram, fitted.cross, abundance, graph, strength)
     elif mode != "full":
         abundance, classes = _few_types(X, fitted, mode, max_types)
@@ -130,97 +140,21 @@ def count_regression(
     lower, upper = fitted.intervals()
     if cells is not None:
 
-        def fit_mixtures(mixtures, means, *_):
-            known = _model(mixtures, means, n_cells, mean_counts, "poisson", "never", noise_correction)
-            found = replace(known, mixture=replace(known.mixture, dispersion=model.mixture.dispersion)).fit(mixtures)
+        def fit_mixtures(mixtures, means, *seen):
+            means = within_types(*seen[:2], means, seen[2]).shrunken_means()
+            found = fit_counts(mixtures, replace(mixture, R=expected_counts(mixtures, means, n_cells, "never")))
             bounds = found.intervals()
             return bounds[0], to_proportions(found.abundance), bounds[1]
 
-        cells, codes = sparse.csr_array(cells, dtype=float), np.asarray(codes)
-        totals = np.asarray(cells.sum(axis=1)).ravel() if cell_totals is None else np.asarray(cell_totals, dtype=float)
         full = to_proportions(fitted.abundance)
         factor = widening(fit_mixtures, X, full, cells, codes, totals, seed)
         log.info("intervals widened by %.2f, as mixtures of held-out cells ask for", factor)
         lower, upper = stretch(lower, full, upper, factor)
-    fit = goodness_of_fit(X, model.mixture.R, abundance) | {"overdispersion": fitted.overdispersion}
+    fit = goodness_of_fit(X, mixture.R, abundance) | {"overdispersion": fitted.overdispersion}
     if classes is not None:
         fit["spot_class"] = classes
     # Those of all types, so that a type left out keeps its bound.
     return Deconvolution(proportions, fit, abundance, np.fmin(lower, proportions), np.fmax(upper, proportions))
-
-
-@dataclass(frozen=True)
-class _Model:
-    """The likelihood with what noise there is in the signature."""
-
-    mixture: Mixture
-    noise: np.ndarray | None
-
-    def fit(self, X):
-        """The full fit of all spots, with its quadratic form."""
-        return _fit(X, self.mixture, _first_fit(X, self.mixture.R), self.noise)
-
-
-def _model(X, R, n_cells, mean_counts, likelihood, platform_effect, noise_correction):
-    R = _positive(R, n_cells)
-    start = _first_fit(X, R)
-    gamma, spread = estimate_platform_effect(X, R, start, platform_effect)
-    if platform_effect != "never":
-        log.info("genes off by a spread of %.2f%s", spread, ", corrected" if gamma.any() else "")
-    factor = np.exp(gamma)
-    noise = None
-    if n_cells is not None and mean_counts is not None and noise_correction:
-        # Variance of a mean of counts, per 10,000.
-        total = np.asarray(n_cells) * np.asarray(mean_counts)
-        noise = noise_correction * R * (1e4 / total)[:, None] * factor**2
-    mixture = Mixture(R * factor)
-    if likelihood == "negative_binomial":
-        mixture = replace(mixture, dispersion=_dispersion(X, _fit(X, mixture, start).abundance, mixture))
-        log.info("dispersion %.3g", mixture.dispersion)
-    return _Model(mixture, noise)
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """The full fit of all spots, with its quadratic form."""
-
-    mixture: Mixture
-    abundance: np.ndarray
-    gram: np.ndarray
-    cross: np.ndarray
-    overdispersion: np.ndarray
-
-    def intervals(self):
-        """Bounds of the proportions by the counts' noise."""
-        return profile_intervals(self.gram, self.cross, self.abundance, np.sqrt(self.overdispersion))
-
-    def log_likelihood(self, X, abundance):
-        values = np.zeros(len(abundance))
-        for _, block, filled in _filled_blocks(X, abundance):
-            values[filled] = self.mixture.log_likelihood(block, abundance[filled])
-        return values
-
-
-def _fit(X, mixture, start, noise=None):
-    n_spots, n_types = start.shape
-    abundance = np.zeros_like(start)
-    gram = np.broadcast_to(np.eye(n_types), (n_spots, n_types, n_types)).copy()
-    cross = np.zeros_like(start)
-    overdispersion = np.full(n_spots, np.nan)
-    progress, began = time.monotonic(), time.monotonic()
-    for part, block, filled in _filled_blocks(X, start):
-        abundance[filled], _ = mixture.maximise(block, start[filled])
-        gram[filled], cross[filled] = mixture.quadratic(block, abundance[filled])
-        if noise is not None:
-            gram[filled] = mixture.without_noise(gram[filled], abundance[filled], noise)
-            abundance[filled] = nonnegative_least_squares(gram[filled], cross[filled])
-        mu = abundance[filled] @ mixture.R
-        chi = ((block - mu) ** 2 / (mu * (1 + mixture.dispersion * mu))).sum(axis=1)
-        overdispersion[filled] = np.clip(chi / (block.shape[1] - n_types), 1, None)
-        if time.monotonic() - progress > 10:
-            progress = time.monotonic()
-            log.info("%d of %d spots after %.0f s", part.stop, n_spots, progress - began)
-    return _Fit(mixture, abundance, gram, cross, overdispersion)
 
 
 def _few_types(X, fitted, mode, max_types):
@@ -228,7 +162,7 @@ def _few_types(X, fitted, mode, max_types):
     abundance = np.zeros_like(fitted.abundance)
     classes = np.full(len(abundance), None, dtype=object) if mode == "doublet" else None
     overdispersion = float(np.nanmedian(fitted.overdispersion))
-    for _, block, filled in _filled_blocks(X, fitted.abundance):
+    for _, block, filled in filled_blocks(X, fitted.abundance):
         full = fitted.abundance[filled]
         if mode == "multi":
             abundance[filled] = a_few(mixture, block, full, overdispersion, max_types)
@@ -238,62 +172,27 @@ def _few_types(X, fitted, mode, max_types):
     return abundance, classes
 
 
-def _filled_blocks(X, abundance):
-    """Yield (slice, dense counts, positions of its spots), of the spots that hold anything."""
-    total = abundance.sum(axis=1)
-    for part, block in blocks(X, _BLOCK):
-        filled = np.flatnonzero(total[part] > 0)
-        if len(filled):
-            dense = block[filled].toarray() if sparse.issparse(block) else block[filled]
-            yield part, dense, filled + part.start
-
-
-def _first_fit(X, R):
-    """Weighted least squares, with a little of every type where the spot holds anything."""
-    mean = R.mean(axis=0)
-    weighted = (R / (mean + 0.05 * mean.mean())).T
-    products, totals, _ = pass_over(X, weighted)
-    start = nonnegative_least_squares(R @ weighted, products)
-    return 0.99 * start + 0.01 * totals[:, None] / (R.sum(axis=1).mean() * len(R))
-
-
-def _positive(R, n_cells):
-    """Each type drawn towards the mean of all, as if by one more cell; no gene without any expression."""
-    cells = np.full(len(R), 100.0) if n_cells is None else np.asarray(n_cells, dtype=float)
-    mean = R.mean(axis=0)
-    mean = np.where(mean > 0, mean, 1e-3 * mean.mean())
-    return (R * cells[:, None] + mean) / (cells[:, None] + 1)
-
-
-def _dispersion(X, abundance, mixture):
-    """α of Var = μ + α μ² by moments, each count weighted by 1/μ."""
-    excess, weight = 0.0, 0.0
-    for _, block, filled in _filled_blocks(X, abundance):
-        mu = abundance[filled] @ mixture.R
-        excess += (((block - mu) ** 2 - block) / mu).sum()
-        weight += mu.sum()
-    return max(excess / weight, 1e-6)
-
-
-def _check_options(likelihood, mode, max_types, smoothing, noise_correction):
+def _check_options(likelihood, mode, max_types, smoothing, covariation, outlier_bound):
     for name, value, allowed in (
         ("likelihood", likelihood, LIKELIHOODS),
         ("mode", mode, MODES),
         ("smoothing", smoothing, SMOOTHING),
+        ("covariation", covariation, COVARIATION),
     ):
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}, expected one of {list(allowed)}")
     if max_types < 1:
         raise ValueError(f"max_types is {max_types}, expected at least 1")
-    check_noise_correction(noise_correction)
+    if outlier_bound < 0:
+        raise ValueError(f"outlier_bound is {outlier_bound}, expected 0 (none) or more")
 
 
 COUNT_REGRESSION = Method(
     name="count_regression",
     title="Count regression",
-    summary="Likelihood of the counts as in RCTD, over the genes that tell types apart, with intervals",
+    summary="Likelihood of the counts as in RCTD, with genes that vary together and outliers allowed for; intervals",
     function=count_regression,
-    citations=("cable2022", "ma2022", "neufeld2024", "lei2018"),
+    citations=("cable2022", "liang1986", "huber1964", "efron1973", "ma2022", "neufeld2024", "lei2018"),
     needs=frozenset({"reference"}),
     gives="count_regression_proportions",
     genes="discriminating",
@@ -323,6 +222,19 @@ COUNT_REGRESSION = Method(
             "default": "auto",
             "description": "over the neighbour graph, by the strength, or none, that held-out counts choose; mode full",
         },
-        "noise_correction": NOISE_CORRECTION,
+        "covariation": {
+            "type": "string",
+            "enum": list(COVARIATION),
+            "default": "reference",
+            "description": "let genes vary together as within the reference's types, so far as the sample shows it; "
+            "mode full",
+        },
+        "outlier_bound": {
+            "type": "number",
+            "minimum": 0,
+            "default": 3,
+            "description": "standard deviations beyond which a count weighs less, such as that of a type that the "
+            "reference lacks; 0: none; mode full",
+        },
     },
 )

@@ -9,9 +9,8 @@ the reference's cells, of residuals divided by ``M^½``; ``M`` holds the mean ex
 variance of counts is proportional. Its shrinkage λ towards the identity is Ledoit and Wolf's, which needs no tuning.
 ``V⁻¹Rᵀ`` is computed once, so that a sample costs one pass, as unweighted least squares does.
 
-Means of few cells are noisy: their noise adds ``tr(V⁻¹V_k)/n_k`` to the diagonal of the Gram matrix and draws the
-coefficients of such types towards zero. A part of it, `noise_correction`, is taken off again (Fuller's estimator with
-errors in the variables; all of it would be unbiased, and less stable).
+Means of few cells are noisy, and noise would draw the coefficients of such types towards zero: they are drawn towards
+the mean of all types first (see `_within_types`).
 
 Examples
 --------
@@ -30,9 +29,8 @@ import numpy as np
 from scipy import linalg, sparse
 
 from pointillist.deconvolution._least_squares import nonnegative_least_squares
+from pointillist.deconvolution._within_types import evenly, mean_scale, within_types
 from pointillist.deconvolution.intervals import profile_intervals, stretch, widening
-from pointillist.deconvolution.noise_correction import OPTION as NOISE_CORRECTION
-from pointillist.deconvolution.noise_correction import check_noise_correction
 from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
 from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
 from pointillist.deconvolution.result import (
@@ -47,10 +45,8 @@ from pointillist.record import Method
 
 log = logging.getLogger(__name__)
 
-# A covariance does not gain from more cells than this, and its cost grows with them.
-MAX_CELLS = 5000
-_FLOOR = 0.05
 _SAMPLED_SPOTS = 500
+_CELLS_OF_NOISE = 100
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,8 @@ class Within:
         Cholesky factor of the shrunk covariance of residuals divided by `scale`, for `scipy.linalg.cho_solve`.
     shrinkage : float
         λ, in [0, 1].
+    means : ndarray, cell types × genes
+        Expected mean expression, given the noise of the observed one.
     mean_noise : ndarray, cell types
         ``tr(V⁻¹V_k)/n_k``: expected length of the noise in the type's mean expression.
     """
@@ -72,6 +70,7 @@ class Within:
     scale: np.ndarray
     factor: tuple
     shrinkage: float
+    means: np.ndarray
     mean_noise: np.ndarray
 
     def solve(self, columns):
@@ -106,47 +105,20 @@ def within_type_covariance(cells, codes, R, cell_totals=None):
     ----------
     Ledoit & Wolf (2004), Journal of Multivariate Analysis 88:365.
     """
-    cells, codes = as_csr(cells), np.asarray(codes)
-    if cells.shape != (len(codes), R.shape[1]) or codes.max(initial=-1) >= len(R):
-        raise ValueError(f"{cells.shape} cells × genes with {len(codes)} codes do not fit a signature of {R.shape}")
-    totals = np.asarray(cells.sum(axis=1), dtype=float).ravel() if cell_totals is None else np.asarray(cell_totals)
-    n_cells = np.bincount(codes[codes >= 0], minlength=len(R))
-    used = np.flatnonzero((codes >= 0) & (totals > 0) & (n_cells[codes] > 1))
-    if not len(used):
-        raise ValueError("no cell type of the reference has two cells: how cells of a type differ cannot be estimated")
-    used = _evenly(used[np.argsort(codes[used], kind="stable")], MAX_CELLS)
-    codes, totals = codes[used], totals[used]
-    mean = R.mean(axis=0)
-    scale = np.sqrt(mean + _FLOOR * mean.mean())
-
-    n, n_genes = len(used), R.shape[1]
-    covariance, lengths = np.zeros((n_genes, n_genes)), np.empty(n)
-    for part in np.array_split(np.arange(n), max(1, n // 1000)):
-        residual = _residuals(cells[used[part]], codes[part], totals[part], R, n_cells, scale)
-        covariance += residual.T @ residual
-        lengths[part] = (residual**2).sum(axis=1)
-    covariance /= n
-    average = np.trace(covariance) / n_genes
-    squared = (covariance**2).sum()
-    distance = squared - average**2 * n_genes
-    error = ((lengths**2).mean() - squared) / n
-    shrinkage = float(np.clip(error / distance, 0, 1)) if distance > 0 else 1.0
-    shrunk = (1 - shrinkage) * covariance
-    shrunk[np.diag_indices(n_genes)] += max(shrinkage, 1e-3) * average
+    reference = within_types(cells, codes, R, cell_totals)
+    scale = mean_scale(R)
+    shrunk, shrinkage = reference.covariance(scale)
     factor = linalg.cho_factor(shrunk, lower=True, overwrite_a=True, check_finite=False)
 
     noise = np.zeros(len(R))
-    for k in np.unique(codes):
-        some = _evenly(np.flatnonzero(codes == k), 100)
-        residual = _residuals(cells[used[some]], codes[some], totals[some], R, n_cells, scale)
+    for k in np.unique(reference.codes):
+        residual = reference.residuals(evenly(np.flatnonzero(reference.codes == k), _CELLS_OF_NOISE), scale)
         half = linalg.solve_triangular(factor[0], residual.T, lower=True, check_finite=False)
-        noise[k] = (half**2).sum(axis=0).mean() / n_cells[k]
-    return Within(scale, factor, shrinkage, noise)
+        noise[k] = (half**2).sum(axis=0).mean() / reference.n_cells[k]
+    return Within(scale, factor, shrinkage, reference.shrunken_means(), noise)
 
 
-def generalized_least_squares(
-    X, R, cells, codes, cell_totals=None, noise_correction=0.5, platform_effect="auto", seed=0
-):
+def generalized_least_squares(X, R, cells, codes, cell_totals=None, platform_effect="auto", seed=0):
     """Proportions of cell types by least squares in the metric of the variation within types.
 
     Parameters
@@ -161,8 +133,6 @@ def generalized_least_squares(
         Row of `R` that each cell belongs to; −1 for none.
     cell_totals : ndarray, cells, optional
         Total counts of each cell over all genes; by default over the genes given.
-    noise_correction : float
-        Part of the noise of the types' means taken off the Gram matrix, 0 to 1.
     platform_effect : {"auto", "always", "never"}
         Whether genes are corrected by their pseudo-bulk.
     seed : int
@@ -181,18 +151,17 @@ def generalized_least_squares(
     References
     ----------
     Aitken (1936), Proceedings of the Royal Society of Edinburgh 55:42. Ledoit & Wolf (2004), Journal of Multivariate
-    Analysis 88:365. Fuller (1987), Measurement Error Models.
+    Analysis 88:365. Efron & Morris (1973), Journal of the American Statistical Association 68:117.
     """
     check_shapes(X, R)
-    check_noise_correction(noise_correction)
     X, R = as_csr(X), np.asarray(R, dtype=float)
     cells, codes = sparse.csr_array(cells, dtype=float), np.asarray(codes)
     totals = np.asarray(cells.sum(axis=1)).ravel() if cell_totals is None else np.asarray(cell_totals, dtype=float)
-    result, (shrinkage, spread, corrected) = _fit(X, R, cells, codes, totals, noise_correction, platform_effect)
+    result, (shrinkage, spread, corrected) = _fit(X, R, cells, codes, totals, platform_effect)
     log.info("shrinkage %.2f; genes off by a spread of %.2f%s", shrinkage, spread, ", corrected" if corrected else "")
 
     def fit_mixtures(*mixtures):
-        found, _ = _fit(*mixtures, noise_correction, "never")
+        found, _ = _fit(*mixtures, "never")
         return found.lower, found.proportions, found.upper
 
     factor = widening(fit_mixtures, X, result.proportions, cells, codes, totals, seed)
@@ -201,11 +170,11 @@ def generalized_least_squares(
     return replace(result, lower=lower, upper=upper)
 
 
-def _fit(X, R, cells, codes, cell_totals, noise_correction, platform_effect):
+def _fit(X, R, cells, codes, cell_totals, platform_effect):
     within = within_type_covariance(cells, codes, R, cell_totals)
+    R = within.means
     weighted = within.solve(R.T)
     gram = R @ weighted
-    gram -= np.diag(_removable(gram, within.mean_noise, noise_correction) * within.mean_noise)
     cross, *_ = pass_over(X, weighted)
     abundance = nonnegative_least_squares(gram, cross)
     gamma, spread = estimate_platform_effect(X, R, abundance, platform_effect)
@@ -222,25 +191,10 @@ def _fit(X, R, cells, codes, cell_totals, noise_correction, platform_effect):
     )
 
 
-def _residuals(cells, codes, totals, R, n_cells, scale):
-    """Cells per 10,000 minus their type's mean, divided by `scale`; a mean of n cells leaves (n − 1)/n of them."""
-    dense = cells.toarray() if sparse.issparse(cells) else np.asarray(cells)
-    dense = dense * (1e4 / totals)[:, None] - R[codes]
-    return dense * np.sqrt(n_cells[codes] / (n_cells[codes] - 1))[:, None] / scale
-
-
-def _removable(gram, noise, wanted):
-    """Part of the noise that can be taken off with half of the smallest direction of `gram` left standing."""
-    if not noise.any() or not wanted:
-        return 0.0
-    largest = linalg.eigh(np.diag(noise), gram, eigvals_only=True)[-1]
-    return min(wanted, 0.5 / largest)
-
-
 def _noise(X, R, abundance, within, factor):
     """Standard deviation of each spot's noise, in units of V: its cells', as they add up, and that of the means."""
     total = abundance.sum(axis=1)
-    some = _evenly(np.flatnonzero(total > 0), _SAMPLED_SPOTS)
+    some = evenly(np.flatnonzero(total > 0), _SAMPLED_SPOTS)
     if not len(some):
         return np.zeros(len(total))
     observed = X[some].toarray() if sparse.issparse(X) else X[some]
@@ -252,22 +206,16 @@ def _noise(X, R, abundance, within, factor):
     return np.sqrt(from_cells + from_means)
 
 
-def _evenly(positions, n):
-    """At most `n` of some positions, evenly spaced."""
-    return positions[np.linspace(0, len(positions) - 1, min(n, len(positions))).astype(int)]
-
-
 GLS = Method(
     name="gls",
     title="Generalised least squares",
     summary="Non-negative least squares in the metric of how cells of a type differ, over all shared genes",
     function=generalized_least_squares,
-    citations=("aitken1936", "ledoit2004", "fuller1987", "lei2018"),
+    citations=("aitken1936", "ledoit2004", "efron1973", "lei2018"),
     needs=frozenset({"reference"}),
     gives="gls_proportions",
     genes="shared",
     options={
-        "noise_correction": NOISE_CORRECTION,
         "platform_effect": PLATFORM_EFFECT,
     },
 )

@@ -89,7 +89,7 @@ def _quality(spots, layout, where, labels):
 
 def _deconvolution(spots, layout, methods, titles, truth):
     yield from _reference(spots)
-    for method in ["consensus", *methods] if "consensus_proportions" in spots.obsm else methods:
+    for method in [*methods, "consensus"] if "consensus_proportions" in spots.obsm else methods:
         table = spots.obsm[f"{method}_proportions"]
         largest = table.mean().sort_values(ascending=False).index[:MAPS_LIMIT]
         yield Entry(
@@ -129,7 +129,7 @@ def _deconvolution(spots, layout, methods, titles, truth):
     if "agreement" in spots.obsm:
         yield from _agreement(spots, layout, titles)
     if truth is not None:
-        estimated = [name for name in ("consensus", *methods) if f"{name}_proportions" in spots.obsm]
+        estimated = [name for name in (*methods, "consensus") if f"{name}_proportions" in spots.obsm]
         estimates = {titles.get(name, name): spots.obsm[f"{name}_proportions"] for name in estimated}
         yield Entry(
             "scores",
