@@ -227,3 +227,16 @@ def test_unknown_weights():
 def test_unknown_constraint():
     with pytest.raises(ValueError, match="'nonnegative' or 'simplex'"):
         constrained_regression(np.ones((2, 3)), np.ones((2, 3)), "ridge")
+
+
+@pytest.mark.parametrize("n_types", [5, 20])
+def test_many_spots_solved_in_parts_equal_few_solved_at_once(n_types):
+    """Above a block of spots parts run on threads, and few types share a table of inverses."""
+    rng = np.random.default_rng(7)
+    R = rng.gamma(0.5, 1, (n_types, 60))
+    X = rng.poisson(rng.dirichlet(np.full(n_types, 0.3), 20000) @ R * 20).astype(float)
+    found = nonnegative_least_squares(R @ R.T, X @ R.T)
+    some = np.r_[0:40, 9000:9040, 19960:20000]
+    np.testing.assert_allclose(found[some], nonnegative_least_squares(R @ R.T, X[some] @ R.T), atol=1e-12)
+    assert kkt_residual(R @ R.T, X @ R.T, found).max() < 1e-12
+    np.testing.assert_allclose(found[some], [optimize.nnls(R.T, x)[0] for x in X[some]], atol=1e-8)

@@ -13,11 +13,12 @@ from pointillist.deconvolution._least_squares import nonnegative_least_squares
 from pointillist.deconvolution._within_types import evenly
 from pointillist.deconvolution.intervals import profile_intervals
 from pointillist.deconvolution.platform_effect import platform_effect as estimate_platform_effect
-from pointillist.deconvolution.result import blocks, pass_over
+from pointillist.deconvolution.result import block_of, pass_over
+from pointillist.threads import for_each_part
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1024
+BLOCK = 1024
 _SAMPLED_SPOTS = 500
 
 
@@ -38,8 +39,12 @@ class CountFit:
     def log_likelihood(self, X, abundance):
         """Log-likelihood of each spot at some abundance."""
         values = np.zeros(len(abundance))
-        for _, block, filled in filled_blocks(X, abundance):
-            values[filled] = self.mixture.log_likelihood(block, abundance[filled])
+
+        def evaluate(part):
+            counts, filled = filled_counts(X, abundance, part)
+            values[filled] = self.mixture.log_likelihood(counts, abundance[filled])
+
+        for_each_part(evaluate, len(abundance), BLOCK)
         return values
 
 
@@ -115,13 +120,18 @@ def fit_counts(X, mixture):
     cross = np.zeros_like(start)
     overdispersion = np.full(n_spots, np.nan)
     progress, began = time.monotonic(), time.monotonic()
-    for part, block, filled in filled_blocks(X, start):
-        abundance[filled], gram[filled], cross[filled] = mixture.estimate(block, start[filled])
-        misfit = mixture.misfit(block, abundance[filled])
-        overdispersion[filled] = np.clip(misfit / (block.shape[1] - n_types), 1, None)
+
+    def estimate(part):
+        nonlocal progress
+        counts, filled = filled_counts(X, start, part)
+        abundance[filled], gram[filled], cross[filled] = mixture.estimate(counts, start[filled])
+        misfit = mixture.misfit(counts, abundance[filled])
+        overdispersion[filled] = np.clip(misfit / (counts.shape[1] - n_types), 1, None)
         if time.monotonic() - progress > 10:
             progress = time.monotonic()
             log.info("%d of %d spots after %.0f s", part.stop, n_spots, progress - began)
+
+    for_each_part(estimate, n_spots, BLOCK)
     return CountFit(mixture, abundance, gram, cross, overdispersion)
 
 
@@ -134,14 +144,11 @@ def first_fit(X, R):
     return 0.99 * start + 0.01 * totals[:, None] / (R.sum(axis=1).mean() * len(R))
 
 
-def filled_blocks(X, abundance):
-    """Yield (slice, dense counts, positions of its spots), of the spots that hold anything."""
-    total = abundance.sum(axis=1)
-    for part, block in blocks(X, _BLOCK):
-        filled = np.flatnonzero(total[part] > 0)
-        if len(filled):
-            dense = block[filled].toarray() if sparse.issparse(block) else block[filled]
-            yield part, dense, filled + part.start
+def filled_counts(X, abundance, part):
+    """Dense counts of those spots of a slice that hold anything, and their positions."""
+    filled = np.flatnonzero(abundance[part].sum(axis=1) > 0)
+    block = block_of(X, part)[filled]
+    return block.toarray() if sparse.issparse(block) else block, filled + part.start
 
 
 def _positive(R, n_cells):

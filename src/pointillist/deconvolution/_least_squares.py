@@ -14,11 +14,17 @@ References
 Kim & Park (2011), SIAM Journal on Scientific Computing 33:3261.
 """
 
+from threading import Lock
+
 import numpy as np
+
+from pointillist.threads import for_each_part
 
 _TOLERANCE = 1e-12
 _FULL_EXCHANGES = 3
 _BLOCK = 8192
+# 2^16 passive sets at most, of 16 × 16 each.
+_MAX_TABLED_TYPES = 16
 
 
 def nonnegative_least_squares(gram, cross, allowed=None):
@@ -43,7 +49,17 @@ def nonnegative_least_squares(gram, cross, allowed=None):
         The Gram matrix is not positive definite: some cell types have linearly dependent signatures.
     """
     scaled, scale = _unit_diagonal(gram)
-    return _block_pivoting(scaled, cross / scale, allowed=allowed)[0] / scale
+    if gram.ndim == 3:
+        return _block_pivoting(scaled, cross / scale, allowed=allowed)[0] / scale
+    solution = np.empty_like(cross, dtype=float)
+    shared = _SharedInverses(scaled) if len(scaled) <= _MAX_TABLED_TYPES and len(cross) > _BLOCK else None
+
+    def solve(part):
+        among = None if allowed is None else allowed[part]
+        solution[part] = _block_pivoting(scaled, cross[part] / scale, allowed=among, shared=shared)[0] / scale
+
+    for_each_part(solve, len(cross), _BLOCK)
+    return solution
 
 
 def simplex_least_squares(gram, cross, max_iter=100):
@@ -124,7 +140,7 @@ def _times(rows, gram):
     return rows @ gram if gram.ndim == 2 else np.einsum("sk,skl->sl", rows, gram)
 
 
-def _block_pivoting(gram, cross, passive=None, allowed=None):
+def _block_pivoting(gram, cross, passive=None, allowed=None, shared=None):
     """Solve all rows of `cross`; returns the solutions and their passive sets."""
     n_spots, n_types = cross.shape
     passive = cross > 0 if passive is None else passive.copy()
@@ -137,7 +153,7 @@ def _block_pivoting(gram, cross, passive=None, allowed=None):
     todo = np.arange(n_spots)
     while len(todo):
         own = _of(gram, todo, 3)
-        found = _solve_by_passive_set(own, cross[todo], passive[todo])
+        found = _solve_by_passive_set(own, cross[todo], passive[todo], shared)
         solution[todo] = found
         dual = _times(found, own) - cross[todo]
         wrong = np.where(passive[todo], found < -bound[todo], dual < -bound[todo])
@@ -158,16 +174,15 @@ def _block_pivoting(gram, cross, passive=None, allowed=None):
     return np.clip(solution, 0, None), passive
 
 
-def _solve_by_passive_set(gram, cross, passive):
+def _solve_by_passive_set(gram, cross, passive, shared=None):
     if gram.ndim == 3:
         return _solve_masked(gram, cross, passive)
-    patterns, which = _patterns(passive)
-    inverses = _inverses(gram, patterns)
-    solution = np.empty_like(cross)
-    for start in range(0, len(cross), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        solution[part] = np.einsum("skl,sl->sk", inverses[which[part]], cross[part])
-    return solution
+    if shared is None:
+        patterns, which = _patterns(passive)
+        inverses = _inverses(gram, patterns)
+    else:
+        inverses, which = shared.of(passive)
+    return np.einsum("skl,sl->sk", inverses[which], cross)
 
 
 def _solve_masked(gram, cross, passive):
@@ -207,6 +222,29 @@ def _inverses(gram, patterns):
     diagonal = np.arange(len(gram))
     system[:, diagonal, diagonal] += ~patterns
     return np.linalg.inv(system) * inside
+
+
+class _SharedInverses:
+    """Inverses of one Gram matrix by passive set, each computed when it is first asked for, by any thread."""
+
+    def __init__(self, gram):
+        self.gram = gram
+        self._powers = 1 << np.arange(len(gram))
+        self._place = np.full(1 << len(gram), -1, dtype=np.int32)
+        self._stored = np.empty((0, *gram.shape))
+        self._lock = Lock()
+
+    def of(self, passive):
+        """Inverses, and which of them each row of `passive` has."""
+        codes = passive @ self._powers
+        with self._lock:
+            missing = codes[self._place[codes] < 0]
+            if len(missing):
+                missing = np.unique(missing)
+                new = _inverses(self.gram, (missing[:, None] & self._powers) > 0)
+                self._place[missing] = len(self._stored) + np.arange(len(missing))
+                self._stored = np.concatenate([self._stored, new])
+            return self._stored, self._place[codes]
 
 
 def _check_definite(gram):

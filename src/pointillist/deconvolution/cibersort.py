@@ -23,7 +23,6 @@ array([[0.7, 0.2, 0.1]])
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -34,6 +33,7 @@ from pointillist.deconvolution._support_vectors import NuRegression
 from pointillist.deconvolution.result import Deconvolution, as_csr, blocks, check_shapes, to_proportions
 from pointillist.record import Method
 from pointillist.seeds import generator
+from pointillist.threads import worker_threads
 
 log = logging.getLogger(__name__)
 
@@ -146,15 +146,12 @@ class _Fits:
 
 def _best_fits(regression, nu, n, read, what):
     """Fit `n` mixtures, which `read` gives part by part, batch by batch on as many threads as BLAS may use."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
     size = max(1, regression.batch // len(nu))
     parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     progress = _Progress(what, n)
     fits, failed = [], 0
     # The matrices are small: threads pay on batches, not within a product.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(max(blas, default=1), _MAX_THREADS)) as threads:
+    with worker_threads(_MAX_THREADS) as threads:
         for part, (fit, unsolved) in zip(
             parts, threads.map(lambda part: _fit_batch(regression, nu, read(part)), parts)
         ):

@@ -32,7 +32,7 @@ import numpy as np
 from scipy import sparse
 
 from pointillist.deconvolution._count_likelihood import Mixture
-from pointillist.deconvolution._count_model import expected_counts, filled_blocks, fit_counts, with_variance
+from pointillist.deconvolution._count_model import BLOCK, expected_counts, filled_counts, fit_counts, with_variance
 from pointillist.deconvolution._covariation import correlation_within_types
 from pointillist.deconvolution._spatial_smoothing import choose_strength, smooth
 from pointillist.deconvolution._spot_classes import a_few, one_or_two
@@ -41,6 +41,7 @@ from pointillist.deconvolution.intervals import stretch, widening
 from pointillist.deconvolution.platform_effect import OPTION as PLATFORM_EFFECT
 from pointillist.deconvolution.result import Deconvolution, as_csr, check_shapes, goodness_of_fit, to_proportions
 from pointillist.record import Method
+from pointillist.threads import for_each_part
 
 log = logging.getLogger(__name__)
 
@@ -162,13 +163,17 @@ def _few_types(X, fitted, mode, max_types):
     abundance = np.zeros_like(fitted.abundance)
     classes = np.full(len(abundance), None, dtype=object) if mode == "doublet" else None
     overdispersion = float(np.nanmedian(fitted.overdispersion))
-    for _, block, filled in filled_blocks(X, fitted.abundance):
+
+    def choose(part):
+        counts, filled = filled_counts(X, fitted.abundance, part)
         full = fitted.abundance[filled]
         if mode == "multi":
-            abundance[filled] = a_few(mixture, block, full, overdispersion, max_types)
+            abundance[filled] = a_few(mixture, counts, full, overdispersion, max_types)
         else:
-            value = mixture.log_likelihood(block, full)
-            abundance[filled], classes[filled] = one_or_two(mixture, block, full, value, overdispersion)
+            value = mixture.log_likelihood(counts, full)
+            abundance[filled], classes[filled] = one_or_two(mixture, counts, full, value, overdispersion)
+
+    for_each_part(choose, len(abundance), BLOCK)
     return abundance, classes
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import sparse
 
+from pointillist.threads import for_each_part
+
 BLOCK = 8192
 
 
@@ -87,14 +89,18 @@ def blocks(X, size=BLOCK):
     """Yield (slice of spots, that part of `X` as float), so that no copy of a large sample is ever made."""
     for start in range(0, X.shape[0], size):
         part = slice(start, min(start + size, X.shape[0]))
-        if sparse.issparse(X):
-            # Only the values are copied; the places of a block are a part of those of the whole.
-            rows = X.indptr[start : part.stop + 1]
-            inside = slice(rows[0], rows[-1])
-            block = (X.data[inside].astype(float), X.indices[inside], rows - rows[0])
-            yield part, sparse.csr_array(block, shape=(part.stop - start, X.shape[1]))
-        else:
-            yield part, X[part].astype(float)
+        yield part, block_of(X, part)
+
+
+def block_of(X, part):
+    """The spots of a slice as float, sparse where `X` is."""
+    if not sparse.issparse(X):
+        return X[part].astype(float)
+    # Only the values are copied; the places of a block are a part of those of the whole.
+    rows = X.indptr[part.start : part.stop + 1]
+    inside = slice(rows[0], rows[-1])
+    block = (X.data[inside].astype(float), X.indices[inside], rows - rows[0])
+    return sparse.csr_array(block, shape=(part.stop - part.start, X.shape[1]))
 
 
 def pass_over(X, weights):
@@ -113,13 +119,17 @@ def pass_over(X, weights):
     ones = np.ones(X.shape[1])
     weights = np.column_stack([weights, ones])
     products, squares = np.empty((X.shape[0], weights.shape[1])), np.empty(X.shape[0])
-    for part, block in blocks(X):
+
+    def take(part):
+        block = block_of(X, part)
         products[part] = block @ weights
         if sparse.issparse(block):
             np.square(block.data, out=block.data)
             squares[part] = _row_sums(block)
         else:
             squares[part] = np.einsum("sg,sg->s", block, block)
+
+    for_each_part(take, X.shape[0], BLOCK)
     return np.ascontiguousarray(products[:, :-1]), products[:, -1], squares
 
 
