@@ -17,7 +17,8 @@ followed by exact ones, which reach its bottom: `B` one archetype at a time by p
 by accelerated projection on the simplex, both extrapolated as long as the error falls. No S × S matrix is made: an
 iteration costs O(S P D).
 
-Several starts are solved on at most `START_SPOTS` spots each, and the best one is finished on all of them.
+Several starts race for a few exact iterations on at most `START_SPOTS` spots each, and the one that is best on all
+spots is finished on them.
 
 >>> analysis = archetypal_analysis(pcs, n_archetypes=8, seed=1)
 >>> analysis.weights.shape, analysis.explained_variance
@@ -32,7 +33,8 @@ from pointillist.archetypes.hull_steps import few_generators, furthest_sum, grad
 from pointillist.seeds import generator
 
 START_SPOTS = 2000
-GRADIENT_ITERATIONS = 20
+GRADIENT_ITERATIONS = 10
+RACE_ITERATIONS = 30
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +54,9 @@ class ArchetypalAnalysis:
     explained_variance : float
         1 − squared error / squared distance of the spots from their mean.
     objective : ndarray
-        Squared error over all spots after each iteration of the best start (of its finish, where starts are solved
-        on a part of the spots); never rises.
+        Squared error over all spots after each iteration of the best start, from the end of the race on; never rises.
     start_explained_variance : ndarray
-        Explained variance of every start over all spots, before the best one is finished on them.
+        Explained variance of every start at the end of the race, over all spots.
     converged : bool
         Whether the relative fall of the error came below the tolerance.
     """
@@ -80,9 +81,9 @@ def archetypal_analysis(X, n_archetypes, n_starts=5, max_iter=500, tolerance=1e-
     n_starts : int
         First FurthestSum over all spots, then in turn random spots and FurthestSum over a random half of the spots.
     max_iter : int
-        Exact iterations of each start.
+        Exact iterations of the best start.
     tolerance : float
-        Relative fall of the error in one iteration under which a start ends.
+        Relative fall of the error in one iteration under which it ends.
     seed : int
     start_from : ndarray, at most archetypes × spots, optional
         Generators of another analysis, as one start more; those missing are put at the spots it fits worst.
@@ -113,16 +114,19 @@ def archetypal_analysis(X, n_archetypes, n_starts=5, max_iter=500, tolerance=1e-
         raise ValueError("found spots that are all the same, expected some variance")
     scaled /= np.sqrt(total / n_spots)
 
-    starts = [_start(scaled, n_archetypes, start, max_iter, tolerance, seed) for start in range(n_starts)]
+    starts = [_start(scaled, n_archetypes, start, tolerance, seed) for start in range(n_starts)]
     if start_from is not None:
-        sparse = _start_from(scaled, n_archetypes, np.asarray(start_from))
-        starts.append(_exact_iterations(scaled, sparse, None, max_iter, tolerance))
-    weights = [W if W.shape[1] == n_spots else _weights_of(scaled, sparse) for sparse, W, *_ in starts]
-    errors = np.array([_squared_error(scaled, W, _points(scaled, start[0])) for W, start in zip(weights, starts)])
+        starts.append(_start_from(scaled, n_archetypes, np.asarray(start_from)))
+    points = [_points(scaled, sparse) for sparse in starts]
+    weights = [_weights_of(scaled, H) for H in points]
+    errors = np.array([_squared_error(scaled, W, H) for W, H in zip(weights, points)])
     best = int(np.argmin(errors))
-    sparse, W, objective, converged = starts[best]
-    if W.shape[1] < n_spots:
-        sparse, W, objective, converged = _exact_iterations(scaled, sparse, weights[best], max_iter, tolerance)
+    sparse, W, objective, converged = _exact_iterations(scaled, starts[best], weights[best], max_iter, tolerance)
+    polished = weight_step(W, _points(scaled, sparse), scaled, 100)
+    error = _squared_error(scaled, polished, _points(scaled, sparse))
+    if error <= objective[-1]:
+        W = polished
+        objective.append(error)
     if not converged:
         logger.warning("archetypal analysis stopped at max_iter=%d before it converged", max_iter)
 
@@ -136,7 +140,7 @@ def archetypal_analysis(X, n_archetypes, n_starts=5, max_iter=500, tolerance=1e-
         generators=generators,
         archetypes=generators @ X,
         explained_variance=float(1 - objective[-1] / n_spots),
-        objective=objective * total / n_spots,
+        objective=np.array(objective) * total / n_spots,
         start_explained_variance=1 - errors / n_spots,
         converged=converged,
     )
@@ -159,7 +163,8 @@ def checked_spots(X):
     return X
 
 
-def _start(X, n_archetypes, start, max_iter, tolerance, seed):
+def _start(X, n_archetypes, start, tolerance, seed):
+    """Generators of one start at the end of the race."""
     draws = generator(seed, "archetypal_analysis", n_archetypes, "start", start)
     n_spots = len(X)
     if start % 2:
@@ -176,8 +181,8 @@ def _start(X, n_archetypes, start, max_iter, tolerance, seed):
     weights = draws.exponential(size=(n_archetypes, len(rows)))
     B, W = gradient_steps(subset, np.searchsorted(rows, chosen), weights / weights.sum(axis=0), GRADIENT_ITERATIONS)
     sparse = [few_generators(subset, row) for row in B]
-    sparse, *rest = _exact_iterations(subset, sparse, W, max_iter, tolerance)
-    return [(rows[support], weights) for support, weights in sparse], *rest
+    sparse, *_ = _exact_iterations(subset, sparse, W, RACE_ITERATIONS, tolerance)
+    return [(rows[support], weights) for support, weights in sparse]
 
 
 def _start_from(X, n_archetypes, generators):
@@ -187,14 +192,14 @@ def _start_from(X, n_archetypes, generators):
         )
     sparse = [few_generators(X, row) for row in generators]
     while len(sparse) < n_archetypes:
-        sparse.append(_worst_spot(X, _weights_of(X, sparse), _points(X, sparse)))
+        sparse.append(_worst_spot(X, _weights_of(X, _points(X, sparse)), _points(X, sparse)))
     return sparse
 
 
 def _exact_iterations(X, sparse, W, max_iter, tolerance):
     """Alternate exact steps on `B` and `W`, extrapolated; the error of the iterations that are kept never rises."""
     H = _points(X, sparse)
-    W = _weights_of(X, sparse) if W is None else weight_step(W, H, X, 50)
+    W = _weights_of(X, H) if W is None else weight_step(W, H, X, 50)
     objective = [_squared_error(X, W, H)]
     before = W, H
     extrapolation, retry = 0.0, 0.5
@@ -224,12 +229,7 @@ def _exact_iterations(X, sparse, W, max_iter, tolerance):
             converged = True
             break
         extrapolation = min(1.1 * extrapolation, 1.0) if extrapolation else retry
-    polished = weight_step(W, H, X, 100)
-    error = _squared_error(X, polished, H)
-    if error <= objective[-1]:
-        W = polished
-        objective.append(error)
-    return sparse, W, np.array(objective), converged
+    return sparse, W, objective, converged
 
 
 def _generator_step(X, sparse, W, H):
@@ -251,8 +251,7 @@ def _worst_spot(X, W, H):
     return np.array([int(np.argmax(np.einsum("sp,sp->s", residual, residual)))]), np.ones(1)
 
 
-def _weights_of(X, sparse):
-    H = _points(X, sparse)
+def _weights_of(X, H):
     return weight_step(np.full((len(H), len(X)), 1 / len(H)), H, X, 50)
 
 

@@ -189,7 +189,8 @@ def _optimal_on_support(X, target, support, weights):
     while len(support) > 1:
         difference = X[support] - target
         gram = difference @ difference.T
-        gram[np.diag_indices_from(gram)] += 1e-12 * (np.trace(gram) / len(gram) + 1e-300)
+        diagonal = gram.ravel()[:: len(gram) + 1]
+        diagonal += 1e-12 * (diagonal.mean() + 1e-300)
         optimum = np.linalg.solve(gram, np.ones(len(gram)))
         optimum /= optimum.sum()
         negative = optimum <= 0
