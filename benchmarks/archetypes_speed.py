@@ -3,8 +3,8 @@
     python benchmarks/archetypes_speed.py --peers PYTHON [--data DIR] [--large]
 
 On 10,000 simulated spots × 30 dimensions with 10 archetypes, and on the principal components of a real Visium section
-(dlpfc 151507, 4,221 spots × 30). Every package runs with its defaults and once for each seed; ours with one start, with three, and
-with its default of five. ``--large`` times 100,000 × 30 with 15 archetypes, ours only.
+(dlpfc 151507, 4,221 spots × 30). Every package runs with its defaults and once for each seed; ours with one start, with
+three, and with its default of five. ``--large`` times 100,000 × 30 with 15 archetypes, ours only.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main():
             components = np.ascontiguousarray(stored[_matrix_name(stored)][:, :30], dtype=float)
             sets["dlpfc 151507, 4,221 × 30, D = 8"] = (components, 8)
         for name, (X, n_archetypes) in sets.items():
-            found = {f"pointillist, {n} start{'s' * (n > 1)}": run_ours(X, n_archetypes, args.seeds, n) for n in (1, 3, 5)}
+            found = {f"pointillist, n_starts={n}": run_ours(X, n_archetypes, args.seeds, n) for n in (1, 3, 5)}
             if args.peers:
                 found |= run_peers(args.peers, X, n_archetypes, args.seeds)
             print(f"\n{name}\n{'':24}{'explained (mean, best)':>26}{'seconds (mean)':>16}")
