@@ -7,6 +7,7 @@ from job import job
 from pointillist.data.contract import by_spot, kept_spots, read_spots_h5ad
 from pointillist.data.files import write_table
 from pointillist.data.gene_sets import read_gene_sets
+from pointillist.data.histology import histology_features, tissue_image
 from pointillist.deconvolution import SIGNATURE_METHODS, usable_gene_sets
 
 with job(snakemake) as log:
@@ -22,10 +23,16 @@ with job(snakemake) as log:
     gene_sets = {name: list(rows) for name, rows in table.groupby("set")["gene"]}
     counts = kept.layers["counts"]
     gene_sets = usable_gene_sets(counts, kept.var_names, gene_sets, params.options["min_genes"])
+    image_features = None
+    if params.options.get("histology") == "image" and (found := tissue_image(kept)) is not None:
+        image, scale, diameter = found
+        image_features = histology_features(image, kept.obsm["spatial"] * scale, diameter and diameter * scale)
+        log.info("histology: %s", ", ".join(image_features))
     result = method.run(
         *(counts, kept.var_names, gene_sets),
         options=params.options,
         graph=kept.obsp.get("spatial_connectivities"),
+        image_features=image_features,
         spots=kept.obs_names,
         seed=params.seed,
     )

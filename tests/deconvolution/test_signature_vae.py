@@ -306,8 +306,12 @@ def test_histology_helps_where_counts_are_few(planted):
     thin, _ = inputs.thinned(planted.X, 0.98, np.random.default_rng(0))
     image = planted.truth @ np.random.default_rng(1).normal(size=(4, 6))
     without, seen, shuffled = (
-        signature_vae(thin, planted.genes, planted.sets, image_features=features, **{**QUICK, "epochs": 40})
-        for features in (None, image, image[::-1])
+        signature_vae(thin, planted.genes, planted.sets, **histology, **{**QUICK, "epochs": 40})
+        for histology in (
+            {},
+            {"histology": "image", "image_features": image},
+            {"histology": "image", "image_features": image[::-1]},
+        )
     )
     ours = closeness(seen.proportions, planted.truth)
     assert ours > closeness(without.proportions, planted.truth)
@@ -333,7 +337,9 @@ def test_storage_does_not_matter_and_inputs_are_left_alone(planted):
         ({"genes": ["gene1"] * 120}, "stands twice"),
         ({"gene_sets": {"a": ["gene1", "gene2", "gene3"]}}, "at least two"),
         ({"graph": sparse.eye_array(5)}, "graph has the shape"),
-        ({"image_features": np.full((100, 2), np.nan)}, "image_features holds NaN"),
+        ({"image_features": np.full((100, 2), np.nan), "histology": "image"}, "image_features holds NaN"),
+        ({"histology": "image"}, "there is no tissue image"),
+        ({"histology": "slide"}, "histology"),
         ({"scores": pd.DataFrame({"type0": np.zeros(100)})}, "no column for"),
         ({"n_restarts": 0}, "n_restarts"),
         ({"held_out": 0.7}, "held_out"),

@@ -58,6 +58,7 @@ from pointillist.seeds import generator
 
 log = logging.getLogger(__name__)
 
+HISTOLOGY = ("none", "image")
 _LEAST_LIBRARY_VARIANCE = 1e-3
 
 
@@ -69,6 +70,7 @@ def signature_vae(
     graph=None,
     image_features=None,
     spots=None,
+    histology="none",
     n_restarts=3,
     concentration=3.0,
     n_anchors=40,
@@ -99,9 +101,11 @@ def signature_vae(
     graph : sparse matrix, spots × spots, optional
         Neighbour graph, by which library sizes are smoothed; without it their prior is that of all spots.
     image_features : ndarray, spots × features, optional
-        Of the histology around each spot.
+        Of the histology around each spot; looked at where `histology` is ``image``.
     spots : sequence, spots, optional
         Names of the spots, for messages; row numbers by default.
+    histology : {"none", "image"}
+        Whether the image has a say.
     n_restarts : int
         Independent trainings, of which the best is kept.
     concentration : float
@@ -154,7 +158,11 @@ def signature_vae(
     genes = _checked_genes(genes, counts.shape[1])
     n_spots = counts.shape[0]
     graph = _checked_table(graph, "the graph", n_spots, n_spots)
-    image = _checked_table(image_features, "image_features", n_spots)
+    if histology not in HISTOLOGY:
+        raise ValueError(f"histology is {histology!r}, expected one of {list(HISTOLOGY)}")
+    if histology == "image" and image_features is None:
+        raise ValueError("histology is 'image', but there is no tissue image: give one, or set histology to none")
+    image = _checked_table(image_features if histology == "image" else None, "image_features", n_spots)
     sets = usable(log_normalised(counts), genes, gene_sets, min_genes)
     if len(sets) < 2:
         found = f"{len(sets)} of {len(gene_sets)} gene sets have {min_genes} genes that vary in the sample"
@@ -312,6 +320,12 @@ SIGNATURE_VAE = Method(
     needs=frozenset({"gene_sets"}),
     gives="signature_vae_proportions",
     options={
+        "histology": {
+            "type": "string",
+            "enum": list(HISTOLOGY),
+            "default": "none",
+            "description": "image: stains around each spot are a second view of its state; needs a tissue image",
+        },
         "n_restarts": _whole(3, "independent trainings, of which the likelihood of held-out counts chooses one"),
         "concentration": _positive(3.0, "sum of the prior's parameters: how much the gene sets' scores weigh"),
         "n_anchors": _whole(40, "spots with the highest score of each set, where the decoder starts"),

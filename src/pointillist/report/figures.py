@@ -5,6 +5,7 @@ import pandas as pd
 
 from pointillist import plotting
 from pointillist.data.contract import recorded_steps
+from pointillist.data.histology import tissue_image
 from pointillist.deconvolution.diagnostics import SIMILAR
 from pointillist.report.archetype_figures import archetype_figures, known_figures
 from pointillist.report.entry import Entry
@@ -67,24 +68,17 @@ def _quality(spots, layout, where, labels):
         f"Dashed: the thresholds.{where}",
         plotting.quality_figure(spots, layout, thresholds),
     )
-    for library in spots.uns.get("spatial", {}).values():
-        for size in ("hires", "lowres"):
-            if size in library.get("images", {}):
-                scale = float(library["scalefactors"][f"tissue_{size}_scalef"])
-                values = spots.obs[labels].astype(object).to_numpy() if labels else None
-                colours = (
-                    plotting.colours_of(sorted(spots.obs[labels].dropna().astype(str).unique())) if labels else None
-                )
-                yield Entry(
-                    "quality",
-                    "tissue",
-                    "Tissue",
-                    "The image with the outlines of the spots" + (f", and their labels ({labels})." if labels else "."),
-                    plotting.tissue_figure(
-                        library["images"][size], scale, layout, values, colours, f"labels: {labels}"
-                    ),
-                )
-                return
+    if (found := tissue_image(spots)) is not None:
+        image, scale, _ = found
+        values = spots.obs[labels].astype(object).to_numpy() if labels else None
+        colours = plotting.colours_of(sorted(spots.obs[labels].dropna().astype(str).unique())) if labels else None
+        yield Entry(
+            "quality",
+            "tissue",
+            "Tissue",
+            "The image with the outlines of the spots" + (f", and their labels ({labels})." if labels else "."),
+            plotting.tissue_figure(image, scale, layout, values, colours, f"labels: {labels}"),
+        )
 
 
 def _deconvolution(spots, layout, methods, titles, truth):
