@@ -8,6 +8,7 @@ from scipy.optimize import nnls as scipy_nnls
 from sklearn.covariance import LedoitWolf
 
 from pointillist.deconvolution import constrained_regression, generalized_least_squares
+from pointillist.deconvolution._within_types import within_types
 from pointillist.deconvolution.generalized_least_squares import within_type_covariance
 from pointillist.metrics import score_proportions
 from pointillist.signature import build_signature
@@ -36,7 +37,7 @@ def residuals(R, cells, codes, scale):
 
 def test_shrinkage_and_covariance_are_ledoit_and_wolfs(problem):
     _, R, cells, codes = problem
-    within = within_type_covariance(sparse.csr_array(cells), codes, R)
+    within = within_type_covariance(within_types(sparse.csr_array(cells), codes, R))
     reference = LedoitWolf(assume_centered=True).fit(residuals(R, cells, codes, within.scale))
     assert within.shrinkage == pytest.approx(reference.shrinkage_, rel=1e-9)
     assert 0.02 < within.shrinkage < 0.9
@@ -52,7 +53,7 @@ def test_shrinkage_and_covariance_are_ledoit_and_wolfs(problem):
 def test_abundance_is_that_of_least_squares_after_whitening(problem):
     X, R, cells, codes = problem
     result = generalized_least_squares(X, R, cells, codes, platform_effect="never")
-    within = within_type_covariance(cells, codes, R)
+    within = within_type_covariance(within_types(cells, codes, R))
     whiten = np.linalg.inv(np.tril(within.factor[0])) / within.scale
     expected = np.array([scipy_nnls(whiten @ within.means.T, whiten @ x)[0] for x in X])
     np.testing.assert_allclose(result.abundance, expected, atol=1e-8)

@@ -78,39 +78,26 @@ class Within:
         return linalg.cho_solve(self.factor, columns / self.scale[:, None], check_finite=False) / self.scale[:, None]
 
 
-def within_type_covariance(cells, codes, R, cell_totals=None):
+def within_type_covariance(reference):
     """Covariance of expression among cells of one type, shrunk by Ledoit and Wolf's rule.
 
     Parameters
     ----------
-    cells : ndarray or CSR, cells × genes
-        Raw counts of the reference.
-    codes : ndarray of int, cells
-        Row of `R` that a cell belongs to; −1 for none.
-    R : ndarray, cell types × genes
-        Mean expression per 10,000 counts.
-    cell_totals : ndarray, cells, optional
-        Total counts of each cell over all genes of the reference; by default over the genes given.
+    reference : WithinTypes
 
     Returns
     -------
     Within
 
-    Raises
-    ------
-    ValueError
-        No cell type has two cells, or the cells do not fit the signature.
-
     References
     ----------
     Ledoit & Wolf (2004), Journal of Multivariate Analysis 88:365.
     """
-    reference = within_types(cells, codes, R, cell_totals)
-    scale = mean_scale(R)
+    scale = mean_scale(reference.R)
     shrunk, shrinkage = reference.covariance(scale)
     factor = linalg.cho_factor(shrunk, lower=True, overwrite_a=True, check_finite=False)
 
-    noise = np.zeros(len(R))
+    noise = np.zeros(len(reference.R))
     for k in np.unique(reference.codes):
         residual = reference.residuals(evenly(np.flatnonzero(reference.codes == k), _CELLS_OF_NOISE), scale)
         half = linalg.solve_triangular(factor[0], residual.T, lower=True, check_finite=False)
@@ -171,7 +158,7 @@ def generalized_least_squares(X, R, cells, codes, cell_totals=None, platform_eff
 
 
 def _fit(X, R, cells, codes, cell_totals, platform_effect):
-    within = within_type_covariance(cells, codes, R, cell_totals)
+    within = within_type_covariance(within_types(cells, codes, R, cell_totals))
     R = within.means
     weighted = within.solve(R.T)
     gram = R @ weighted
