@@ -6,6 +6,7 @@ from scipy import optimize, sparse, stats
 
 from pointillist.deconvolution import count_regression
 from pointillist.deconvolution._count_likelihood import Mixture
+from pointillist.deconvolution._count_model import BLOCK
 from pointillist.deconvolution._spatial_smoothing import smooth
 
 
@@ -201,3 +202,14 @@ def test_refuses_options_that_do_not_go_together(problem):
     ):
         with pytest.raises(ValueError, match=words):
             count_regression(X, R, **options)
+
+
+@pytest.mark.parametrize("mode", ["full", "multi", "doublet"])
+def test_a_whole_part_of_empty_spots_has_no_estimate_and_harms_no_other(problem, mode):
+    _, R, P = problem
+    X = np.random.default_rng(7).poisson(np.repeat(P, 40, axis=0) @ R * 0.1).astype(float)
+    X[: BLOCK + 10] = 0
+    found = count_regression(sparse.csr_array(X), R, mode=mode).proportions
+    assert np.isnan(found[: BLOCK + 10]).all() and np.isfinite(found[BLOCK + 10 :]).all()
+    with_others = count_regression(X[BLOCK + 10 :], R, mode=mode).proportions
+    np.testing.assert_allclose(found[BLOCK + 10 :], with_others, atol=1e-6)
