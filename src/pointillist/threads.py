@@ -27,7 +27,8 @@ def worker_threads(at_most=None):
 def for_each_part(work, n, size):
     """Call `work` with slices of at most `size` of n things, several at a time where there are several.
 
-    Parts are the same whatever the number of threads, and so are the results.
+    Parts are the same whatever the number of threads, and so are the bytes where there are several: BLAS uses one
+    thread within each. A single part leaves BLAS its threads.
     """
     parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
     if len(parts) < 2:

@@ -122,8 +122,9 @@ def archetypal_analysis(X, n_archetypes, n_starts=5, max_iter=500, tolerance=1e-
     errors = np.array([_squared_error(scaled, W, H) for W, H in zip(weights, points)])
     best = int(np.argmin(errors))
     sparse, W, objective, converged = _exact_iterations(scaled, starts[best], weights[best], max_iter, tolerance)
-    polished = weight_step(W, _points(scaled, sparse), scaled, 100)
-    error = _squared_error(scaled, polished, _points(scaled, sparse))
+    H = _points(scaled, sparse)
+    polished = weight_step(W, H, scaled, 100)
+    error = _squared_error(scaled, polished, H)
     if error <= objective[-1]:
         W = polished
         objective.append(error)

@@ -48,7 +48,7 @@ class CountFit:
         return values
 
 
-def expected_counts(X, R, n_cells=None, platform_effect="auto"):
+def corrected_signature(X, R, n_cells=None, platform_effect="auto"):
     """The signature on the sample's scale: no gene impossible, corrected for the platform's effect.
 
     Parameters
@@ -94,7 +94,7 @@ def with_variance(mixture, X, correlation, dispersed):
     if not filled.any():
         return mixture
     dense = sampled[filled].toarray() if sparse.issparse(sampled) else sampled[filled]
-    abundance, _ = replace(mixture, outlier_bound=0.0).maximise(dense, abundance[filled])
+    abundance, _ = mixture.maximise(dense, abundance[filled])
     dispersion, share = choose_variance(dense, abundance @ mixture.R, correlation, dispersed)
     log.info("dispersion %.3g, %.0f %% of the covariation within types", dispersion, 100 * share)
     mixed = None if correlation is None else correlation.mixed(share)

@@ -32,7 +32,7 @@ import numpy as np
 from scipy import sparse
 
 from pointillist.deconvolution._count_likelihood import Mixture
-from pointillist.deconvolution._count_model import BLOCK, expected_counts, filled_counts, fit_counts, with_variance
+from pointillist.deconvolution._count_model import BLOCK, corrected_signature, filled_counts, fit_counts, with_variance
 from pointillist.deconvolution._covariation import correlation_within_types
 from pointillist.deconvolution._spatial_smoothing import choose_strength, smooth
 from pointillist.deconvolution._spot_classes import a_few, one_or_two
@@ -107,8 +107,8 @@ def count_regression(
     Raises
     ------
     ValueError
-        Shapes that do not fit, negative or non-finite values, linearly dependent signatures, or unknown
-        options.
+        Shapes that do not fit, negative or non-finite values, linearly dependent signatures, `cells` of which no type
+        has two, or unknown options.
 
     References
     ----------
@@ -127,7 +127,7 @@ def count_regression(
         if covariation == "reference" and mode == "full":
             correlation = correlation_within_types(reference)
     mixture = Mixture(
-        expected_counts(X, R, n_cells, platform_effect), outlier_bound=outlier_bound if mode == "full" else 0.0
+        corrected_signature(X, R, n_cells, platform_effect), outlier_bound=outlier_bound if mode == "full" else 0.0
     )
     mixture = with_variance(mixture, X, correlation, likelihood == "negative_binomial")
     fitted = fit_counts(X, mixture)
@@ -143,7 +143,7 @@ def count_regression(
 
         def fit_mixtures(mixtures, means, *seen):
             means = within_types(*seen[:2], means, seen[2]).shrunken_means()
-            found = fit_counts(mixtures, replace(mixture, R=expected_counts(mixtures, means, n_cells, "never")))
+            found = fit_counts(mixtures, replace(mixture, R=corrected_signature(mixtures, means, n_cells, "never")))
             bounds = found.intervals()
             return bounds[0], to_proportions(found.abundance), bounds[1]
 
